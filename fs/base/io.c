@@ -1,0 +1,143 @@
+#include "latchfs/io.h"
+
+#include "latchfs/buf.h"
+#include "latchfs/err.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+ssize_t io_pread(int fd, void *buf, size_t len, uint64_t off)
+{
+    size_t done = 0;
+    while (done < len) {
+        ssize_t n = pread(fd, (char *)buf + done, len - done, (off_t)(off + done));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        if (n == 0)
+            break;
+        done += (size_t)n;
+    }
+    return (ssize_t)done;
+}
+
+int io_pwrite(int fd, const void *buf, size_t len, uint64_t off)
+{
+    size_t done = 0;
+    while (done < len) {
+        ssize_t n = pwrite(fd, (const char *)buf + done, len - done, (off_t)(off + done));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        if (n == 0)
+            return -EIO;
+        done += (size_t)n;
+    }
+    return 0;
+}
+
+int io_pwritev(int fd, struct iovec *iov, int n, uint64_t off)
+{
+    while (n > 0) {
+        ssize_t w = pwritev(fd, iov, n, (off_t)off);
+        if (w < 0 && errno == EINTR)
+            continue;
+        if (w < 0)
+            return -errno;
+        off += (uint64_t)w;
+        while (n > 0 && (size_t)w >= iov->iov_len) {
+            w -= (ssize_t)iov->iov_len;
+            iov++;
+            n--;
+        }
+        if (n > 0) {
+            if (w == 0 && iov->iov_len == 0)
+                return -EIO;
+            iov->iov_base = (char *)iov->iov_base + w;
+            iov->iov_len -= (size_t)w;
+        }
+    }
+    return 0;
+}
+
+int io_fsync(int fd)
+{
+    return fsync(fd) ? -errno : 0;
+}
+
+int io_fdatasync(int fd)
+{
+    return fdatasync(fd) ? -errno : 0;
+}
+
+int io_ftruncate(int fd, uint64_t len)
+{
+    int r;
+    do
+        r = ftruncate(fd, (off_t)len);
+    while (r && errno == EINTR);
+    return r ? -errno : 0;
+}
+
+int io_fallocate(int fd, int mode, uint64_t off, uint64_t len)
+{
+    int r;
+    do
+        r = fallocate(fd, mode, (off_t)off, (off_t)len);
+    while (r && errno == EINTR);
+    return r ? -errno : 0;
+}
+
+int io_read_file(int dirfd, const char *name, size_t max, char **data, size_t *len)
+{
+    AUTO_CLOSE int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    struct stat st;
+    if (fd < 0 || fstat(fd, &st))
+        return -errno;
+    if (!S_ISREG(st.st_mode) || st.st_size < 0 || (uint64_t)st.st_size > max)
+        return LFS_ERR_CORRUPT;
+    AUTO_FREE char *buf = malloc((size_t)st.st_size + 1);
+    if (!buf)
+        return -ENOMEM;
+    ssize_t n = io_pread(fd, buf, (size_t)st.st_size, 0);
+    if (n < 0)
+        return (int)n;
+    buf[n] = '\0';
+    *data = buf;
+    *len = (size_t)n;
+    buf = NULL;
+    return 0;
+}
+
+static int write_synced(int dirfd, const char *tmp, const void *data, size_t len, unsigned mode)
+{
+    AUTO_CLOSE int fd = openat(dirfd, tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return -errno;
+    int r = io_pwrite(fd, data, len, 0);
+    if (!r && fchmod(fd, mode))
+        r = -errno;
+    return r ? r : io_fsync(fd);
+}
+
+int io_replace_file(int dirfd, const char *name, const void *data, size_t len, unsigned mode)
+{
+    char tmp[64];
+    snprintf(tmp, sizeof tmp, "latchfs.tmp.%08x%08x", randombytes_random(), randombytes_random());
+    int r = write_synced(dirfd, tmp, data, len, mode);
+    if (!r && renameat(dirfd, tmp, dirfd, name))
+        r = -errno;
+    if (r) {
+        unlinkat(dirfd, tmp, 0);
+        return r;
+    }
+    AUTO_CLOSE int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 ? -errno : io_fsync(fd);
+}

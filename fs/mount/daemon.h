@@ -1,0 +1,31 @@
+/* What the parts of one running latchfs share. Set up by main before any thread starts; the fields without
+ * a note do not change afterwards. */
+#ifndef FS_MOUNT_DAEMON_H
+#define FS_MOUNT_DAEMON_H
+
+#include "latchfs/store.h"
+
+#include <limits.h>
+#include <stdatomic.h>
+
+struct session;
+
+struct daemon {
+    char volume_path[PATH_MAX], mountpoint[PATH_MAX]; /* absolute, resolved */
+    uint8_t volume_id[ID_BYTES];
+    uint8_t pd_id[ID_BYTES]; /* protected directory of the root */
+    struct volume *vol;
+    struct session *session;
+    struct replay_report replay; /* of this mount's start */
+    time_t since;
+    bool read_only;      /* mounted so */
+    bool want_writeback;
+    bool writeback;    /* negotiated with the kernel, as the next two; set before other requests come */
+    bool kills_priv;   /* clearing suid, sgid and capabilities is ours (FUSE_HANDLE_KILLPRIV_V2) */
+    bool setxattr_ext; /* SETXATTR requests have the longer header */
+
+    _Atomic uint64_t open_files; /* handles of regular files */
+    _Atomic uint64_t writes;     /* WRITE requests so far; the lock procedure waits for it to stand still */
+};
+
+#endif

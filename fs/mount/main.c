@@ -1,0 +1,314 @@
+/* latchfs: mounts an encrypted volume. Sets everything up in order, waits for the end, takes it down in the
+ * reverse order. */
+#include "config.h"
+#include "fs/mount/background.h"
+#include "fs/mount/control.h"
+#include "fs/mount/identity.h"
+#include "fs/mount/keys.h"
+#include "fs/mount/mountpoint.h"
+#include "fs/mount/ops.h"
+#include "fs/mount/options.h"
+#include "fs/mount/session.h"
+#include "fs/mount/unlock.h"
+#include "latchfs/buf.h"
+#include "latchfs/err.h"
+#include "latchfs/io.h"
+#include "latchfs/keystore.h"
+#include "latchfs/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+/* The volume's lock may still be held for a moment by the daemon of a mount that umount(8) has just ended. */
+#define BUSY_TRIES 30
+#define BUSY_WAIT_MS 100
+/* How long programs that still use a mount may go on after SIGTERM. */
+#define LINGER_MS 5000
+
+struct parts { /* what is up, for taking it down */
+    struct daemon *d;
+    struct keys *keys;
+    struct control *control;
+    int report; /* of background_enter, or -1 */
+    int signals;
+};
+
+/* ---- before the fork ---- */
+
+static int resolve(const char *path, char out[static PATH_MAX])
+{
+    if (realpath(path, out))
+        return 0;
+    int err = errno;
+    log_error("%s: %s", path, err == ENOTCONN ? "a dead mount; 'fusermount3 -u' removes it" : strerrordesc_np(err));
+    return -err;
+}
+
+static int read_ids(struct daemon *d)
+{
+    AUTO_FREE char *ini = NULL;
+    CLEANUP(keystore_freep) struct keystore *ks = NULL;
+    AUTO_CLOSE int dir = open(d->volume_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    size_t len;
+    int r = dir < 0 ? -errno : io_read_file(dir, KEYSTORE_NAME, KEYSTORE_MAX_BYTES, &ini, &len);
+    if (r == -ENOENT || r == -ENOTDIR)
+        r = LFS_ERR_NOTVOLUME;
+    if (!r)
+        r = keystore_parse(ini, len, &ks, NULL);
+    if (r) {
+        log_error("%s: %s", d->volume_path, lfs_strerror(r));
+        return r;
+    }
+    memcpy(d->volume_id, ks->volume_id, ID_BYTES);
+    memcpy(d->pd_id, ks->root_id, ID_BYTES);
+    return 0;
+}
+
+static int prepare(const struct options *o, struct daemon *d)
+{
+    int r = resolve(o->volume, d->volume_path);
+    if (!r)
+        r = resolve(o->mountpoint, d->mountpoint);
+    if (!r)
+        r = mountpoint_check(d->mountpoint, d->volume_path, o->nonempty);
+    if (!r)
+        r = read_ids(d);
+    d->read_only = o->read_only;
+    d->want_writeback = !o->writethrough && !o->read_only;
+    return r;
+}
+
+/* ---- set up ---- */
+
+static void raise_file_limit(void)
+{
+    struct rlimit l;
+    if (getrlimit(RLIMIT_NOFILE, &l))
+        return;
+    l.rlim_cur = l.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &l);
+}
+
+/* Signals come through a descriptor; threads started later inherit the mask. */
+static int take_signals(int *fd)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) || signal(SIGPIPE, SIG_IGN) == SIG_ERR)
+        return -errno;
+    *fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return *fd < 0 ? -errno : 0;
+}
+
+static int open_volume(struct daemon *d, const struct options *o, const struct keyset *set)
+{
+    const struct volume_options vo = {.read_only = o->read_only, .ignore_journal = o->ignore_journal};
+    const struct timespec wait = {.tv_nsec = BUSY_WAIT_MS * 1000000};
+    int r = LFS_ERR_BUSY;
+    for (int i = 0; i < BUSY_TRIES && r == LFS_ERR_BUSY; i++) {
+        if (i)
+            nanosleep(&wait, NULL);
+        r = volume_open(d->volume_path, set, &vo, &d->replay, &d->vol);
+    }
+    if (r)
+        log_error("%s: %s", d->volume_path, lfs_strerror(r));
+    return r;
+}
+
+/* The string for libfuse: commas and backslashes in the name are escaped there. */
+static int mount_options(const struct daemon *d, const struct options *o, char **out)
+{
+    char *opts = NULL;
+    AUTO_FREE char *name = NULL;
+    if (asprintf(&name, "fsname=%s", o->fsname ? o->fsname : d->volume_path) < 0)
+        return -ENOMEM;
+    if (fuse_opt_add_opt(&opts, "default_permissions,subtype=latchfs") || fuse_opt_add_opt_escaped(&opts, name) ||
+        (o->allow_other && fuse_opt_add_opt(&opts, "allow_other")) || (*o->kernel && fuse_opt_add_opt(&opts, o->kernel))) {
+        free(opts);
+        return -ENOMEM;
+    }
+    *out = opts;
+    return 0;
+}
+
+static int mount_session(struct daemon *d, const struct options *o)
+{
+    AUTO_FREE char *opts = NULL;
+    struct fuse_lowlevel_ops ops = ops_table(d);
+    int r = mount_options(d, o, &opts);
+    if (!r)
+        r = session_new(d, &ops, opts, &d->session);
+    if (!r)
+        r = session_mount(d->session, d->mountpoint);
+    if (r)
+        log_error("%s: cannot mount: %s", d->mountpoint, lfs_strerror(r));
+    return r;
+}
+
+__attribute__((format(printf, 2, 0))) static void libfuse_log(enum fuse_log_level level, const char *fmt, va_list ap)
+{
+    char line[512];
+    vsnprintf(line, sizeof line, fmt, ap);
+    line[strcspn(line, "\n")] = '\0';
+    log_msg(level <= FUSE_LOG_ERR ? LOG_LEVEL_ERROR : LOG_LEVEL_WARN, "%s", line);
+}
+
+static int set_up(struct parts *p, const struct options *o)
+{
+    struct daemon *d = p->d;
+    CLEANUP(keyset_freep) struct keyset *set = NULL;
+    raise_file_limit();
+    int r = take_signals(&p->signals);
+    if (!r)
+        r = keys_open(d, o->keyd_socket, &p->keys, &set);
+    if (!r)
+        r = open_volume(d, o, set);
+    if (!r)
+        r = mount_session(d, o);
+    if (!r)
+        r = identity_init();
+    if (!r && !o->read_only)
+        r = volume_start(d->vol);
+    if (!r)
+        r = session_start(d->session);
+    if (!r)
+        r = keys_start(p->keys);
+    return r;
+}
+
+/* ---- the mount's life ---- */
+
+static void log_replay(const struct daemon *d)
+{
+    const struct replay_report *p = &d->replay;
+    if (p->unclean)
+        log_info("%s: was not unmounted cleanly: replayed %llu entries of %llu files, skipped %llu, torn %llu",
+                 d->volume_path, (unsigned long long)p->entries, (unsigned long long)p->files,
+                 (unsigned long long)p->skipped, (unsigned long long)p->torn);
+    if (!secret_memory_is_locked())
+        log_warn("keys are not locked in memory: RLIMIT_MEMLOCK is too small");
+}
+
+/* Everything after the mount works: the user's command may return. */
+static void go_live(struct parts *p, const struct options *o)
+{
+    struct daemon *d = p->d;
+    d->since = time(NULL);
+    int r = control_start(d, &p->control);
+    if (r)
+        log_warn("no control socket: %s", lfs_strerror(r));
+    mountpoint_tune(d->mountpoint);
+    log_replay(d);
+    if (p->report >= 0) {
+        log_setup("latchfs", true, LOG_LEVEL_INFO);
+        log_replay(d);
+    }
+    background_report(&p->report, LFS_EXIT_OK);
+    log_info("%s: mounted on %s", d->volume_path, d->mountpoint);
+}
+
+/* Waits for a signal or for the end of the connection. True: a signal. */
+static bool wait_for_end(const struct parts *p, int timeout_ms)
+{
+    struct pollfd f[2] = {{.fd = session_done_fd(p->d->session), .events = POLLIN},
+                          {.fd = p->signals, .events = POLLIN}};
+    struct signalfd_siginfo info;
+    while (poll(f, 2, timeout_ms) < 0 && errno == EINTR)
+        ;
+    return !f[0].revents && f[1].revents && read(p->signals, &info, sizeof info) == (ssize_t)sizeof info;
+}
+
+static void live(const struct parts *p)
+{
+    struct daemon *d = p->d;
+    bool busy = false;
+    if (!wait_for_end(p, -1))
+        return;
+    int r = mountpoint_unmount(d->mountpoint, &busy);
+    if (r)
+        log_error("%s: cannot unmount: %s", d->mountpoint, lfs_strerror(r));
+    else if (busy)
+        log_warn("%s: programs still use the mount; waiting %d s for them", d->mountpoint, LINGER_MS / 1000);
+    wait_for_end(p, LINGER_MS);
+}
+
+static int take_down(struct parts *p)
+{
+    struct daemon *d = p->d;
+    int r = 0;
+    if (d->session)
+        session_stop(d->session);
+    control_free(p->control);
+    keys_free(p->keys);
+    session_free(d->session);
+    if (d->vol)
+        r = volume_close(d->vol);
+    if (r)
+        log_error("%s: closing: %s", d->volume_path, lfs_strerror(r));
+    else if (d->since)
+        log_info("%s: unmounted", d->volume_path);
+    lfs_close_fd(&p->signals);
+    return r;
+}
+
+static int run(struct daemon *d, const struct options *o)
+{
+    struct parts p = {.d = d, .report = -1, .signals = -1};
+    int r = o->foreground ? 0 : background_enter(&p.report);
+    if (!r)
+        r = set_up(&p, o);
+    if (!r) {
+        go_live(&p, o);
+        live(&p);
+    }
+    bool unmount = r && d->session;
+    bool busy;
+    if (unmount)
+        mountpoint_unmount(d->mountpoint, &busy);
+    int closed = take_down(&p);
+    background_report(&p.report, lfs_exit_code(r));
+    return r ? r : closed;
+}
+
+int main(int argc, char **argv)
+{
+    struct options o;
+    char error[256];
+    log_setup("latchfs", false, LOG_LEVEL_INFO);
+    fuse_set_log_func(libfuse_log);
+    int r = secret_harden_process(), code = LFS_EXIT_OK;
+    if (r) {
+        log_error("cannot protect the process: %s", lfs_strerror(r));
+        return lfs_exit_code(r);
+    }
+    r = options_parse(argc, argv, geteuid() == 0, &o, error, sizeof error);
+    if (r) {
+        log_error("%s", r == LFS_ERR_MISUSE ? error : lfs_strerror(r));
+        return lfs_exit_code(r);
+    }
+    if (o.act == OPTIONS_MOUNT) {
+        struct daemon *d = calloc(1, sizeof *d);
+        r = d ? prepare(&o, d) : -ENOMEM;
+        if (!r)
+            r = unlock_volume(&o, d->volume_path, &code);
+        if (!r)
+            r = run(d, &o);
+        free(d);
+    } else {
+        fputs(o.act == OPTIONS_HELP ? options_usage : "latchfs " LATCHFS_VERSION "\n", stdout);
+    }
+    options_clear(&o);
+    return code ? code : lfs_exit_code(r);
+}

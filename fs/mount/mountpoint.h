@@ -1,0 +1,19 @@
+/* The place where the volume is mounted: checks before, tuning after, and taking it away. */
+#ifndef FS_MOUNT_MOUNTPOINT_H
+#define FS_MOUNT_MOUNTPOINT_H
+
+#include <stdbool.h>
+
+/* Both paths are resolved. Refuses, with a line in the log: what is no directory, not empty (unless nonempty),
+ * a latchfs mount already, or inside the volume or around it. */
+int mountpoint_check(const char *mountpoint, const char *volume, bool nonempty);
+
+/* Lets the kernel send more and read further ahead. Needs root; without effect otherwise. Requests are being
+ * answered already. */
+void mountpoint_tune(const char *mountpoint);
+
+/* Unmounts, while requests are still answered: dirty pages come in during this. If programs use the mount it
+ * is taken out of the tree all the same, and *busy set: the connection then lasts until they end. */
+int mountpoint_unmount(const char *mountpoint, bool *busy);
+
+#endif

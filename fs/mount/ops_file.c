@@ -1,0 +1,127 @@
+#include "fs/mount/ops.h"
+
+#include "latchfs/err.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct daemon *d = ops_daemon(req);
+    struct node *n = ops_node(req, ino);
+    int r = file_open(n, (fi->flags & O_ACCMODE) != O_RDONLY);
+    if (r) {
+        ops_reply_err(req, n, r);
+        return;
+    }
+    fi->keep_cache = 1;
+    atomic_fetch_add(&d->open_files, 1);
+    if (fuse_reply_open(req, fi)) {
+        atomic_fetch_sub(&d->open_files, 1);
+        file_close(n);
+    }
+}
+
+void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    file_close(ops_node(req, ino));
+    atomic_fetch_sub(&ops_daemon(req)->open_files, 1);
+    fuse_reply_err(req, 0);
+}
+
+void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+{
+    struct node *n = ops_node(req, ino);
+    char *buf = session_reply_buffer();
+    if (size > REQUEST_BYTES_MAX)
+        size = REQUEST_BYTES_MAX;
+    ssize_t got = file_read(n, buf, size, (uint64_t)off);
+    if (got < 0)
+        ops_reply_err(req, n, (int)got);
+    else
+        fuse_reply_buf(req, buf, (size_t)got);
+}
+
+/* libfuse does not hand this flag on. */
+static bool write_kills_priv(void)
+{
+    const struct fuse_in_header *head = session_request();
+    const struct fuse_write_in *in = (const void *)(head + 1);
+    return in->write_flags & FUSE_WRITE_KILL_SUIDGID;
+}
+
+/* The answers to these requests carry no attributes, so the kernel would go on believing the old mode, and
+ * honour it. */
+static int kill_priv(fuse_req_t req, fuse_ino_t ino, bool asked)
+{
+    struct daemon *d = ops_daemon(req);
+    if (!d->kills_priv || !asked)
+        return 0;
+    struct node *n = ops_node(req, ino);
+    struct stat st;
+    int r = node_getattr(n, &st);
+    mode_t before = st.st_mode;
+    if (!r)
+        r = ops_kill_priv(n, &st);
+    if (!r && st.st_mode != before)
+        session_inval_attr(d->session, ino);
+    return r;
+}
+
+/* FALLOCATE and COPY_FILE_RANGE have no flag; the kernel leaves the decision to us. */
+static bool caller_is_ordinary(fuse_req_t req)
+{
+    return fuse_req_ctx(req)->uid != 0;
+}
+
+void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off, struct fuse_file_info *fi)
+{
+    struct daemon *d = ops_daemon(req);
+    struct node *n = ops_node(req, ino);
+    atomic_fetch_add(&d->writes, 1);
+    ssize_t put = kill_priv(req, ino, write_kills_priv());
+    if (put == 0)
+        put = file_write(n, buf, size, (uint64_t)off);
+    if (put < 0)
+        ops_reply_err(req, n, (int)put);
+    else
+        fuse_reply_write(req, (size_t)put);
+}
+
+void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+    struct node *n = ops_node(req, ino);
+    ops_reply_err(req, n, file_fsync(n, datasync));
+}
+
+void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len, struct fuse_file_info *fi)
+{
+    struct node *n = ops_node(req, ino);
+    int r = kill_priv(req, ino, caller_is_ordinary(req));
+    if (!r)
+        r = file_fallocate(n, mode, (uint64_t)off, (uint64_t)len);
+    ops_reply_err(req, n, r);
+}
+
+void op_copy_range(fuse_req_t req, fuse_ino_t in, off_t off_in, struct fuse_file_info *fi_in, fuse_ino_t out,
+                   off_t off_out, struct fuse_file_info *fi_out, size_t len, int flags)
+{
+    struct node *from = ops_node(req, in), *to = ops_node(req, out);
+    ssize_t n = flags ? -EINVAL : kill_priv(req, out, caller_is_ordinary(req));
+    if (n == 0)
+        n = file_copy_range(from, (uint64_t)off_in, to, (uint64_t)off_out, len);
+    if (n < 0)
+        ops_reply_err(req, to, (int)n);
+    else
+        fuse_reply_write(req, (size_t)n);
+}
+
+void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
+{
+    struct node *n = ops_node(req, ino);
+    int64_t at = file_seek(n, (uint64_t)off, whence);
+    if (at < 0)
+        ops_reply_err(req, n, (int)at);
+    else
+        fuse_reply_lseek(req, at);
+}

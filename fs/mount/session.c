@@ -1,0 +1,347 @@
+#include "fs/mount/session.h"
+
+#include "fs/mount/identity.h"
+#include "latchfs/buf.h"
+#include "latchfs/err.h"
+#include "latchfs/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#define WORKERS_MIN 2
+#define WORKERS_MAX 4
+#define INIT_DEADLINE_MS 20000
+#define SPIN_NS 50000
+#define SPIN_CREDIT_MAX 16
+
+/* Of newer kernels than the header. */
+#define NOTIFY_INC_EPOCH 8
+#define NOTIFY_PRUNE 9
+#define PRUNE_MAX 500
+
+struct session {
+    struct daemon *d;
+    struct fuse_session *se;
+    int fd;   /* the device, non-blocking; owned by se */
+    int done; /* eventfd, written once, never read */
+    pthread_t workers[WORKERS_MAX];
+    unsigned started;
+    atomic_bool spinning; /* one worker at a time */
+
+    /* While INIT is answered, on the mounting thread. */
+    uint64_t init_unique;
+    uint64_t init_offered; /* flags of the kernel */
+    bool init_done;
+};
+
+/* A worker spins for the next request while that paid lately: a hit earns credit, a miss costs it, and a sleep
+ * that ended at once earns it back. So an idle mount sleeps. */
+struct spinner {
+    int epoll;
+    int credit;
+};
+
+static _Thread_local const struct fuse_in_header *request_now;
+static _Thread_local char *reply_buffer;
+
+const struct fuse_in_header *session_request(void)
+{
+    return request_now;
+}
+
+char *session_reply_buffer(void)
+{
+    return reply_buffer;
+}
+
+/* ---- INIT: flags that libfuse 3.14 does not know to send ---- */
+
+static void patch_init(struct session *s, struct fuse_init_out *out)
+{
+    uint32_t add = FUSE_PARALLEL_DIROPS | FUSE_HANDLE_KILLPRIV_V2 | FUSE_SETXATTR_EXT;
+    out->flags |= add & (uint32_t)s->init_offered;
+    s->d->kills_priv = out->flags & FUSE_HANDLE_KILLPRIV_V2;
+    s->d->setxattr_ext = out->flags & FUSE_SETXATTR_EXT;
+    s->d->writeback = out->flags & FUSE_WRITEBACK_CACHE;
+}
+
+static ssize_t device_writev(int fd, struct iovec *iov, int count, void *userdata)
+{
+    struct session *s = ((struct daemon *)userdata)->session;
+    const struct fuse_out_header *head = iov[0].iov_base;
+    if (!s->init_done && head->unique == s->init_unique && head->error == 0 && count == 2 &&
+        iov[1].iov_len >= offsetof(struct fuse_init_out, time_gran)) {
+        patch_init(s, iov[1].iov_base);
+        s->init_done = true;
+    }
+    return writev(fd, iov, count);
+}
+
+static ssize_t device_read(int fd, void *buf, size_t len, void *userdata)
+{
+    return read(fd, buf, len);
+}
+
+static void note_init(struct session *s, const struct fuse_buf *buf)
+{
+    const struct fuse_in_header *head = buf->mem;
+    const struct fuse_init_in *in = (const void *)(head + 1);
+    if (head->opcode == FUSE_INIT && buf->size >= sizeof *head + 16) {
+        s->init_unique = head->unique;
+        s->init_offered = in->flags;
+    }
+}
+
+static int answer_init(struct session *s)
+{
+    struct fuse_buf buf = {0};
+    int r = 0;
+    while (!r && !s->init_done && !fuse_session_exited(s->se)) {
+        struct pollfd p = {.fd = s->fd, .events = POLLIN};
+        if (poll(&p, 1, INIT_DEADLINE_MS) == 0)
+            r = LFS_ERR_TIMEOUT;
+        int n = r ? r : fuse_session_receive_buf(s->se, &buf);
+        if (n > 0) {
+            note_init(s, &buf);
+            request_now = buf.mem;
+            fuse_session_process_buf(s->se, &buf);
+        } else if (n != -EAGAIN && n != -EINTR) {
+            r = n ? n : -ENODEV;
+        }
+    }
+    free(buf.mem);
+    return r ? r : s->init_done ? 0 : -EPROTO;
+}
+
+/* ---- set up ---- */
+
+int session_new(struct daemon *d, const struct fuse_lowlevel_ops *ops, const char *options, struct session **out)
+{
+    struct session *s = calloc(1, sizeof *s);
+    if (!s)
+        return -ENOMEM;
+    *s = (struct session){.d = d, .fd = -1, .done = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+    struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+    if (s->done >= 0 && !fuse_opt_add_arg(&args, "latchfs") && !fuse_opt_add_arg(&args, "-o") &&
+        !fuse_opt_add_arg(&args, options))
+        s->se = fuse_session_new(&args, ops, sizeof *ops, d);
+    fuse_opt_free_args(&args);
+    if (!s->se) {
+        session_free(s);
+        return -EINVAL;
+    }
+    d->session = s;
+    *out = s;
+    return 0;
+}
+
+int session_mount(struct session *s, const char *mountpoint)
+{
+    static const struct fuse_custom_io io = {.writev = device_writev, .read = device_read};
+    errno = 0;
+    if (fuse_session_mount(s->se, mountpoint))
+        return errno ? -errno : -EIO;
+    s->fd = fuse_session_fd(s->se);
+    int r = 0;
+    if (fcntl(s->fd, F_SETFL, fcntl(s->fd, F_GETFL) | O_NONBLOCK) || fcntl(s->fd, F_SETFD, FD_CLOEXEC))
+        r = -errno;
+    if (!r)
+        r = fuse_session_custom_io(s->se, &io, s->fd);
+    if (!r)
+        r = answer_init(s);
+    if (r) {
+        fuse_session_unmount(s->se);
+        s->fd = -1;
+    }
+    return r;
+}
+
+/* ---- workers ---- */
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void finish(struct session *s)
+{
+    fuse_session_exit(s->se);
+    eventfd_write(s->done, 1);
+}
+
+/* As fuse_session_receive_buf; spins on the device for a while if that paid lately. */
+static int receive_spinning(struct session *s, struct spinner *sp, struct fuse_buf *buf)
+{
+    int n = fuse_session_receive_buf(s->se, buf);
+    if (n != -EAGAIN || sp->credit <= 0 || atomic_exchange(&s->spinning, true))
+        return n;
+    for (uint64_t end = now_ns() + SPIN_NS; n == -EAGAIN && now_ns() < end;)
+        n = fuse_session_receive_buf(s->se, buf);
+    atomic_store(&s->spinning, false);
+    sp->credit += n > 0 ? 1 : -2;
+    if (sp->credit > SPIN_CREDIT_MAX)
+        sp->credit = SPIN_CREDIT_MAX;
+    return n;
+}
+
+static void sleep_until_request(struct spinner *sp)
+{
+    struct epoll_event ev;
+    uint64_t from = now_ns();
+    epoll_wait(sp->epoll, &ev, 1, -1);
+    if (now_ns() - from < SPIN_NS && sp->credit < SPIN_CREDIT_MAX)
+        sp->credit++;
+}
+
+static void serve(struct session *s, struct spinner *sp)
+{
+    struct fuse_buf buf = {0};
+    while (!fuse_session_exited(s->se)) {
+        int n = receive_spinning(s, sp, &buf);
+        if (n == -EAGAIN) {
+            sleep_until_request(sp);
+        } else if (n > 0) {
+            request_now = buf.mem;
+            fuse_session_process_buf(s->se, &buf);
+        } else if (n != -EINTR) {
+            break;
+        }
+    }
+    free(buf.mem);
+}
+
+/* Each worker sleeps in an epoll of its own: EPOLLEXCLUSIVE makes a request wake one of them, not all. */
+static int make_epoll(struct session *s)
+{
+    AUTO_CLOSE int ep = epoll_create1(EPOLL_CLOEXEC);
+    struct epoll_event request = {.events = EPOLLIN | EPOLLEXCLUSIVE}, end = {.events = EPOLLIN};
+    if (ep < 0 || epoll_ctl(ep, EPOLL_CTL_ADD, s->fd, &request) || epoll_ctl(ep, EPOLL_CTL_ADD, s->done, &end))
+        return -errno;
+    int r = ep;
+    ep = -1;
+    return r;
+}
+
+static void *worker(void *arg)
+{
+    struct session *s = arg;
+    AUTO_CLOSE int ep = make_epoll(s);
+    struct spinner sp = {.epoll = ep};
+    reply_buffer = mmap(NULL, REQUEST_BYTES_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    int r = identity_thread();
+    if (ep < 0 || r || reply_buffer == MAP_FAILED)
+        log_error("a worker cannot start: %s", lfs_strerror(ep < 0 ? ep : r ? r : -ENOMEM));
+    else
+        serve(s, &sp);
+    if (reply_buffer != MAP_FAILED)
+        munmap(reply_buffer, REQUEST_BYTES_MAX);
+    finish(s);
+    return NULL;
+}
+
+int session_start(struct session *s)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    unsigned n = cores < WORKERS_MIN ? WORKERS_MIN : cores > WORKERS_MAX ? WORKERS_MAX : (unsigned)cores;
+    for (; s->started < n; s->started++) {
+        int err = pthread_create(&s->workers[s->started], NULL, worker, s);
+        if (err)
+            return -err;
+    }
+    return 0;
+}
+
+int session_done_fd(const struct session *s)
+{
+    return s->done;
+}
+
+void session_stop(struct session *s)
+{
+    finish(s);
+}
+
+static bool connection_is_over(const struct session *s)
+{
+    struct pollfd p = {.fd = s->fd};
+    return poll(&p, 1, 0) == 1 && (p.revents & POLLERR);
+}
+
+void session_free(struct session *s)
+{
+    if (!s)
+        return;
+    if (s->started)
+        finish(s);
+    while (s->started)
+        pthread_join(s->workers[--s->started], NULL);
+    if (s->se) {
+        /* Of a live connection libfuse would unmount the path, whatever is mounted there by now. */
+        if (s->fd >= 0 && connection_is_over(s))
+            fuse_session_unmount(s->se);
+        fuse_session_destroy(s->se);
+    }
+    lfs_close_fd(&s->done);
+    free(s);
+}
+
+/* ---- notifications ---- */
+
+int session_inval_inode(struct session *s, fuse_ino_t ino)
+{
+    int r = fuse_lowlevel_notify_inval_inode(s->se, ino, 0, 0);
+    return r == -ENOENT ? 0 : r;
+}
+
+int session_inval_attr(struct session *s, fuse_ino_t ino)
+{
+    int r = fuse_lowlevel_notify_inval_inode(s->se, ino, -1, 0);
+    return r == -ENOENT ? 0 : r;
+}
+
+static int notify(struct session *s, int code, struct iovec *iov, int n)
+{
+    struct fuse_out_header head = {.error = code};
+    iov[0] = (struct iovec){&head, sizeof head};
+    for (int i = 0; i < n; i++)
+        head.len += (uint32_t)iov[i].iov_len;
+    return writev(s->fd, iov, n) < 0 ? -errno : 0;
+}
+
+int session_expire_names(struct session *s)
+{
+    struct iovec iov[1];
+    return notify(s, NOTIFY_INC_EPOCH, iov, 1);
+}
+
+int session_prune(struct session *s, const fuse_ino_t *inos, size_t n)
+{
+    struct {
+        uint32_t count, padding;
+        uint64_t spare;
+    } prune = {0};
+    uint64_t ids[PRUNE_MAX];
+    for (size_t done = 0; done < n; done += prune.count) {
+        prune.count = (uint32_t)(n - done < PRUNE_MAX ? n - done : PRUNE_MAX);
+        for (size_t i = 0; i < prune.count; i++)
+            ids[i] = inos[done + i];
+        struct iovec iov[3] = {{0}, {&prune, sizeof prune}, {ids, prune.count * sizeof ids[0]}};
+        int r = notify(s, NOTIFY_PRUNE, iov, 3);
+        if (r)
+            return r;
+    }
+    return 0;
+}

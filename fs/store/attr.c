@@ -1,0 +1,181 @@
+/* Attributes. */
+#include "fs/store/tree.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+static int stat_at(struct node *n, struct stat *st)
+{
+    struct node_at at;
+    int r = node_at_get(n, &at);
+    if (r)
+        return r;
+    if (fstatat(at.fd, at.name, st, at.flags))
+        r = errno == ENOENT ? -ESTALE : -errno;
+    else if (at.locked && (st->st_ino != n->ino || st->st_dev != n->dev))
+        r = -ESTALE;
+    else if (S_ISLNK(n->type) && at.locked)
+        r = link_fix_size(at.fd, at.name, st);
+    node_at_put(&at);
+    return r;
+}
+
+/* Where the parent may not be searched, a descriptor of its own still tells. */
+static int get_attr(struct node *n, struct stat *st)
+{
+    struct stat raw;
+    int fd, r = stat_at(n, &raw);
+    if (r == -EACCES && (r = node_fd_get(n, false, &fd)) == 0) {
+        r = fstat(fd, &raw) ? -errno : 0;
+        node_fd_put(n);
+    }
+    if (r)
+        return r;
+    tree_fix_stat(n, &raw);
+    *st = raw;
+    return 0;
+}
+
+int node_getattr(struct node *n, struct stat *st)
+{
+    struct volume *v = n->vol;
+    int r = volume_enter(v, true);
+    if (r == LFS_ERR_NOKEY && n == v->root)
+        return fstat(v->root_fd, st) ? -errno : 0;
+    return r ? r : tree_end(v, get_attr(n, st));
+}
+
+/* ---- changes ---- */
+
+static int set_owner(const struct node_at *at, const struct stat *want, unsigned valid)
+{
+    uid_t uid = valid & SET_UID ? want->st_uid : (uid_t)-1;
+    gid_t gid = valid & SET_GID ? want->st_gid : (gid_t)-1;
+    return fchownat(at->fd, at->name, uid, gid, at->flags) ? -errno : 0;
+}
+
+static int set_times(const struct node_at *at, const struct stat *want, unsigned valid)
+{
+    struct timespec t[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_OMIT}};
+    if (valid & SET_ATIME)
+        t[0] = want->st_atim;
+    if (valid & SET_MTIME)
+        t[1] = want->st_mtim;
+    return utimensat(at->fd, at->name, t, at->flags) ? -errno : 0;
+}
+
+/* A descriptor from before keeps the file usable for those who have it open, where its owner loses access. */
+static void keep_access(struct node *n, mode_t mode)
+{
+    int fd;
+    if (geteuid() == 0 || (mode & (S_IRUSR | S_IWUSR)) == (S_IRUSR | S_IWUSR))
+        return;
+    if ((S_ISREG(n->type) || S_ISDIR(n->type)) && node_fd_get(n, true, &fd) == 0)
+        node_fd_put(n);
+}
+
+/* -EBADF: no descriptor, or one that is only a path. */
+static int chmod_fd(struct node *n, mode_t mode)
+{
+    int fd;
+    if (!fd_try(n, false, &fd))
+        return -EBADF;
+    fd_grant_lock(n->vol);
+    int r = fchmod(fd, mode) ? -errno : 0;
+    fd_grant_unlock(n->vol);
+    node_fd_put(n);
+    return r;
+}
+
+static int chmod_named(struct node *n, mode_t mode)
+{
+    struct node_at at;
+    int r = node_at_named(n, &at);
+    if (r)
+        return r;
+    fd_grant_lock(n->vol);
+    r = fd_chmodat(at.fd, at.name, mode);
+    fd_grant_unlock(n->vol);
+    node_at_put(&at);
+    return r;
+}
+
+static int set_mode(struct node *n, mode_t mode)
+{
+    mode &= 07777;
+    keep_access(n, mode);
+    int r = chmod_fd(n, mode);
+    return r == -EBADF ? chmod_named(n, mode) : r;
+}
+
+static int change(struct node *n, const struct stat *want, unsigned valid)
+{
+    struct node_at at;
+    int r = 0;
+    if (valid & (SET_UID | SET_GID)) {
+        r = node_at_get(n, &at);
+        if (r)
+            return r;
+        r = set_owner(&at, want, valid);
+        node_at_put(&at);
+    }
+    if (!r && (valid & SET_MODE))
+        r = set_mode(n, want->st_mode);
+    if (!r && (valid & (SET_ATIME | SET_MTIME))) {
+        r = node_at_get(n, &at);
+        if (r)
+            return r;
+        r = set_times(&at, want, valid);
+        node_at_put(&at);
+    }
+    return r;
+}
+
+static int set_attr(struct node *n, const struct stat *want, unsigned valid, struct stat *st)
+{
+    struct stat raw;
+    int r = change(n, want, valid);
+    n->meta_dirty = true;
+    if (r)
+        return r;
+    /* What "now" was, the backing file tells. */
+    r = stat_at(n, &raw);
+    if (!r && S_ISREG(n->type) && (valid & SET_MTIME))
+        file_mtime_set(n, raw.st_mtim);
+    if (!r) {
+        tree_fix_stat(n, &raw);
+        *st = raw;
+    }
+    return r;
+}
+
+int node_setattr(struct node *n, const struct stat *want, unsigned valid, struct stat *st)
+{
+    struct volume *v = n->vol;
+    if (valid & SET_SIZE) {
+        if (!S_ISREG(n->type))
+            return S_ISDIR(n->type) ? -EISDIR : -EINVAL;
+        if (want->st_size < 0)
+            return -EINVAL;
+        int r = file_truncate(n, (uint64_t)want->st_size);
+        if (r)
+            return r;
+    }
+    int r = volume_enter(v, true);
+    if (!r && (r = volume_check_writable(v)) != 0)
+        volume_leave(v);
+    return r ? r : tree_end(v, set_attr(n, want, valid, st));
+}
+
+int volume_statfs(struct volume *v, struct statvfs *out)
+{
+    struct statvfs s;
+    if (fstatvfs(v->root_fd, &s))
+        return -errno;
+    s.f_namemax = NAME_PLAIN_MAX;
+    if (v->read_only)
+        s.f_flag |= ST_RDONLY;
+    *out = s;
+    return 0;
+}

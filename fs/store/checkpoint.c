@@ -1,0 +1,340 @@
+/* The checkpoint: what the journal holds goes in place, and the tail follows one checkpoint later.
+ *
+ * A round: (1) take every dirty file's names and fresh data, note where the journal stands; (2) sync what lies
+ * in place, of this round's fresh data and of what the round before put there; (3) so everything before the
+ * round before is in place and on disk: the tail moves there; (4) mark the fresh data, flush the journal;
+ * (5) put every file in place. */
+#include "fs/store/file.h"
+
+#include "latchfs/io.h"
+#include "latchfs/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SYNC_EACH_MAX 16u /* more files than this are synced by one syncfs */
+#define FLUSH_SECONDS 5u
+
+struct checkpoint_mark {
+    struct journal_point begun; /* where the journal stood when the last round began */
+    bool valid;
+};
+
+struct checkpoint_mark *checkpoint_mark_new(void)
+{
+    return calloc(1, sizeof(struct checkpoint_mark));
+}
+
+/* A list of the dirty files; they stay on the list, which holds them. */
+static struct file **dirty_snapshot(struct volume *v, size_t *count)
+{
+    pthread_mutex_lock(&v->dirty_lock);
+    struct file **list = malloc((v->dirty_count + 1) * sizeof *list);
+    size_t n = 0;
+    for (struct file *f = list ? v->dirty : NULL; f; f = f->dirty_next)
+        list[n++] = f;
+    pthread_mutex_unlock(&v->dirty_lock);
+    *count = n;
+    return list;
+}
+
+/* (1) for one file: ages the names, notes what the coming sync will cover. */
+static int begin_file(struct file *f)
+{
+    pthread_rwlock_wrlock(&f->lock);
+    int r = rangeset_merge(&f->named[2], &f->named[1]);
+    rangeset_clear(&f->named[1]);
+    f->named[1] = f->named[0];
+    f->named[0] = (struct rangeset){0};
+    f->mark_next = f->fresh_seq;
+    f->sync_gen = f->placed_gen;
+    f->sync_dir = f->removed_from;
+    f->removed_from = NULL;
+    pthread_rwlock_unlock(&f->lock);
+    return r;
+}
+
+static bool wants_sync(const struct file *f)
+{
+    return f->sync_gen != f->synced_gen || f->mark_next > f->marked_seq || f->sync_dir;
+}
+
+/* A file's own descriptor, and for a removed one its directory. */
+static int sync_one(struct file *f)
+{
+    struct node *n = f->sync_dir ? f->sync_dir : f->n;
+    int fd, r = node_fd_get(n, false, &fd);
+    if (r)
+        return f->sync_dir ? (syncfs(f->n->vol->root_fd) ? -errno : 0) : r;
+    r = io_fsync(fd);
+    node_fd_put(n);
+    if (r || !f->sync_dir || atomic_load(&f->n->refs) <= 1)
+        return r;
+    r = node_fd_get(f->n, false, &fd);
+    if (r)
+        return 0; /* gone altogether */
+    r = io_fdatasync(fd);
+    node_fd_put(f->n);
+    return r;
+}
+
+/* (2) */
+static int sync_files(struct volume *v, struct file **list, size_t count)
+{
+    size_t wanting = 0;
+    int r = 0;
+    for (size_t i = 0; i < count; i++)
+        wanting += wants_sync(list[i]);
+    if (wanting > SYNC_EACH_MAX)
+        r = syncfs(v->root_fd) ? -errno : 0;
+    for (size_t i = 0; !r && wanting <= SYNC_EACH_MAX && i < count; i++)
+        if (wants_sync(list[i]))
+            r = sync_one(list[i]);
+    if (r)
+        volume_fail_readonly(v, r, "syncing files");
+    return r;
+}
+
+/* The sync is done: what it covered counts. */
+static void end_sync(struct file *f)
+{
+    struct node *dir = f->sync_dir;
+    pthread_rwlock_wrlock(&f->lock);
+    if (f->sync_gen > f->synced_gen)
+        f->synced_gen = f->sync_gen;
+    f->sync_dir = NULL;
+    pthread_rwlock_unlock(&f->lock);
+    if (dir)
+        node_unref(dir, 1);
+}
+
+/* (3) Not while a file has an older entry that could not be put in place. */
+static int move_tail(struct volume *v, struct file **list, size_t count)
+{
+    bool blocked = !v->mark->valid;
+    for (size_t i = 0; i < count; i++) {
+        pthread_rwlock_rdlock(&list[i]->lock);
+        blocked = blocked || (list[i]->first_seq && list[i]->first_seq < v->mark->begun.seq);
+        pthread_rwlock_unlock(&list[i]->lock);
+    }
+    if (blocked)
+        return 0;
+    int r = journal_move_tail(v->journal, &v->mark->begun);
+    if (r) {
+        volume_fail_readonly(v, r, "moving the journal's tail");
+        return r;
+    }
+    for (size_t i = 0; i < count; i++) {
+        pthread_rwlock_wrlock(&list[i]->lock);
+        rangeset_clear(&list[i]->named[2]);
+        pthread_rwlock_unlock(&list[i]->lock);
+    }
+    return 0;
+}
+
+/* (4) */
+static int mark_files(struct volume *v, struct file **list, size_t count)
+{
+    struct file **todo = malloc((count + 1) * sizeof *todo);
+    uint64_t seq = 0;
+    size_t n = 0;
+    if (!todo)
+        return -ENOMEM;
+    for (size_t i = 0; i < count; i++)
+        if (list[i]->mark_next > list[i]->marked_seq)
+            todo[n++] = list[i];
+    int r = file_mark(v, todo, n, &seq);
+    for (size_t i = 0; !r && i < n; i++) {
+        pthread_rwlock_wrlock(&todo[i]->lock);
+        if (todo[i]->mark_next > todo[i]->marked_seq)
+            todo[i]->marked_seq = todo[i]->mark_next;
+        todo[i]->mark_entry = seq;
+        pthread_rwlock_unlock(&todo[i]->lock);
+    }
+    free(todo);
+    if (!r && (r = journal_flush(v->journal)))
+        volume_fail_readonly(v, r, "syncing the journal");
+    return r;
+}
+
+/* (5) A removed file that nobody holds is dropped instead. */
+static int place_file(struct file *f)
+{
+    int r = 0;
+    pthread_rwlock_wrlock(&f->lock);
+    if (atomic_load(&f->n->removed) && atomic_load(&f->n->refs) <= 1) {
+        atomic_fetch_sub(&f->n->vol->pending_chunks, f->ov.count);
+        overlay_clear(&f->ov);
+        f->first_seq = 0;
+        f->synced_gen = f->placed_gen;
+    } else if (f->first_seq || !overlay_is_empty(&f->ov)) {
+        r = file_commit(f);
+        if (!r)
+            r = file_apply(f);
+    }
+    pthread_rwlock_unlock(&f->lock);
+    return r;
+}
+
+/* Takes the files that have nothing left off the dirty list. done has room for all that were on it when the
+ * round began; what came since is left for the next. */
+static void sweep(struct volume *v, struct file **done, size_t room)
+{
+    size_t n = 0;
+    pthread_mutex_lock(&v->dirty_lock);
+    for (struct file **at = &v->dirty; *at && n < room;) {
+        struct file *f = *at;
+        bool idle = pthread_rwlock_trywrlock(&f->lock) == 0;
+        if (idle) {
+            idle = !file_is_pending(f);
+            pthread_rwlock_unlock(&f->lock);
+        }
+        if (!idle) {
+            at = &f->dirty_next;
+            continue;
+        }
+        *at = f->dirty_next;
+        f->listed = false;
+        done[n++] = f;
+        v->dirty_count--;
+    }
+    pthread_mutex_unlock(&v->dirty_lock);
+    for (size_t i = 0; i < n; i++) {
+        struct node *node = done[i]->n;
+        file_put(done[i]);
+        node_unref(node, 1);
+    }
+}
+
+static int round_locked(struct volume *v)
+{
+    size_t count;
+    struct file **list = dirty_snapshot(v, &count);
+    int r = list ? 0 : -ENOMEM, placed = 0;
+    for (size_t i = 0; !r && i < count; i++)
+        r = begin_file(list[i]);
+    struct journal_point begun = journal_head(v->journal);
+    if (!r)
+        r = sync_files(v, list, count);
+    for (size_t i = 0; !r && i < count; i++)
+        end_sync(list[i]);
+    if (!r)
+        r = move_tail(v, list, count);
+    if (!r)
+        r = mark_files(v, list, count);
+    if (!r) {
+        v->mark->begun = begun;
+        v->mark->valid = true;
+        atomic_store(&v->period_seq, begun.seq);
+    }
+    for (size_t i = 0; !r && i < count; i++) {
+        int e = place_file(list[i]);
+        placed = placed ? placed : e;
+    }
+    if (list)
+        sweep(v, list, count);
+    free(list);
+    atomic_store(&v->apply_error, placed);
+    v->checkpoints++;
+    return r ? r : placed;
+}
+
+int checkpoint_run(struct volume *v, bool full)
+{
+    int r = 0;
+    if (!v->journal || v->opt.read_only)
+        return 0;
+    pthread_mutex_lock(&v->checkpoint_lock);
+    /* What stands now is in place after the first round, on disk in the second, which moves the tail up to
+     * the first; marks and the rest of the names go in the third. */
+    for (int i = 0; !r && i < (full ? 3 : 1); i++)
+        r = v->read_only ? -EROFS : round_locked(v);
+    pthread_mutex_unlock(&v->checkpoint_lock);
+    return r;
+}
+
+int file_reserve(struct volume *v, uint64_t bytes)
+{
+    int r = -EAGAIN;
+    for (int tries = 0; tries < 6 && r == -EAGAIN; tries++) {
+        if (atomic_load(&v->pending_chunks) < PENDING_CHUNKS_MAX)
+            r = journal_reserve(v->journal, bytes, false);
+        if (r != -EAGAIN)
+            break;
+        int e = checkpoint_run(v, false);
+        if (e)
+            return e;
+    }
+    if (r == -EAGAIN)
+        r = atomic_load(&v->apply_error) ? atomic_load(&v->apply_error) : -ENOSPC;
+    if (!r && (journal_used(v->journal) > journal_ring(v->journal) / 4 ||
+               atomic_load(&v->pending_chunks) > PENDING_CHUNKS_MAX / 4))
+        checkpoint_wake(v);
+    return r;
+}
+
+/* ---- the flusher ---- */
+
+void checkpoint_wake(struct volume *v)
+{
+    pthread_mutex_lock(&v->dirty_lock);
+    v->flusher_hurry = true;
+    pthread_cond_signal(&v->flusher_wake);
+    pthread_mutex_unlock(&v->dirty_lock);
+}
+
+/* Sleeps until there is something and the period is over, or somebody hurries; false to end. An idle mount
+ * never wakes. */
+static bool flusher_wait(struct volume *v)
+{
+    struct timespec until;
+    pthread_mutex_lock(&v->dirty_lock);
+    while (!v->flusher_stop && !v->dirty_count)
+        pthread_cond_wait(&v->flusher_wake, &v->dirty_lock);
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += v->opt.flush_seconds ? v->opt.flush_seconds : FLUSH_SECONDS;
+    int r = 0;
+    while (!v->flusher_stop && !v->flusher_hurry && r != ETIMEDOUT)
+        r = pthread_cond_timedwait(&v->flusher_wake, &v->dirty_lock, &until);
+    v->flusher_hurry = false;
+    bool go = !v->flusher_stop;
+    pthread_mutex_unlock(&v->dirty_lock);
+    return go;
+}
+
+static void *flusher(void *arg)
+{
+    struct volume *v = arg;
+    while (flusher_wait(v)) {
+        if (volume_enter(v, true))
+            continue;
+        int r = checkpoint_run(v, false);
+        volume_leave(v);
+        if (r && r != -EROFS) {
+            log_warn("checkpoint: %s; the journal keeps what could not be put in place", lfs_strerror(r));
+            sleep(1);
+        }
+    }
+    return NULL;
+}
+
+int checkpoint_start(struct volume *v)
+{
+    int r = pthread_create(&v->flusher, NULL, flusher, v);
+    v->flusher_runs = r == 0;
+    return -r;
+}
+
+void checkpoint_stop(struct volume *v)
+{
+    pthread_mutex_lock(&v->dirty_lock);
+    v->flusher_stop = true;
+    pthread_cond_signal(&v->flusher_wake);
+    pthread_mutex_unlock(&v->dirty_lock);
+    if (v->flusher_runs)
+        pthread_join(v->flusher, NULL);
+    v->flusher_runs = false;
+}

@@ -1,0 +1,165 @@
+/* Directory records: read and checked when a directory is first used, rewritten when it moves. */
+#include "fs/store/tree.h"
+#include "latchfs/io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Guards dir_id while it is being set; readers wait for dir_loaded. */
+static pthread_mutex_t id_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static int read_bytes(struct volume *v, int dirfd, uint8_t bytes[static DIRREC_BYTES])
+{
+    struct stat st;
+    AUTO_CLOSE int fd = fd_openat(v, dirfd, DIRREC_NAME, O_RDONLY | O_NONBLOCK, 0);
+    if (fd < 0)
+        return fd == -ENOENT || fd == -ELOOP ? LFS_ERR_CORRUPT : fd;
+    if (fstat(fd, &st))
+        return -errno;
+    if (!S_ISREG(st.st_mode) || st.st_size != DIRREC_BYTES)
+        return LFS_ERR_CORRUPT;
+    ssize_t n = io_pread(fd, bytes, DIRREC_BYTES, 0);
+    if (n < 0)
+        return (int)n;
+    return n == DIRREC_BYTES ? 0 : LFS_ERR_CORRUPT;
+}
+
+int record_read(struct volume *v, int fd, struct dirrec *out)
+{
+    uint8_t bytes[DIRREC_BYTES];
+    struct dirrec d;
+    int r = read_bytes(v, fd, bytes);
+    if (!r)
+        r = dirrec_parse(bytes, &d);
+    if (!r && memcmp(d.pd_id, v->pd->set.pd_id, ID_BYTES) != 0)
+        r = LFS_ERR_NOKEY;
+    if (!r)
+        r = dirrec_check(bytes, &v->pd->names);
+    if (!r)
+        *out = d;
+    return r;
+}
+
+bool record_fits(const struct dirrec *d, const uint8_t parent[static ID_BYTES])
+{
+    return memcmp(d->parent[0], parent, ID_BYTES) == 0 || memcmp(d->parent[1], parent, ID_BYTES) == 0;
+}
+
+int record_create(struct volume *v, int fd, const struct dirrec *d)
+{
+    uint8_t bytes[DIRREC_BYTES];
+    dirrec_encode(d, &v->pd->names, bytes);
+    int r = small_file_write(v, fd, DIRREC_NAME, O_EXCL, bytes, sizeof bytes);
+    return r ? r : dir_fd_sync(v, fd);
+}
+
+/* Who may move a directory may write in it, but perhaps not change another user's file there. */
+static int replace(struct volume *v, int dirfd, const uint8_t bytes[static DIRREC_BYTES])
+{
+    char tmp[TMP_NAME_MAX];
+    tmp_name(v, tmp);
+    int r = small_file_write(v, dirfd, tmp, O_EXCL, bytes, DIRREC_BYTES);
+    if (!r && renameat(dirfd, tmp, dirfd, DIRREC_NAME)) {
+        r = -errno;
+        unlinkat(dirfd, tmp, 0);
+    }
+    return r ? r : dir_fd_sync(v, dirfd);
+}
+
+int record_update(struct volume *v, int fd, const struct dirrec *d, bool sync)
+{
+    uint8_t bytes[DIRREC_BYTES];
+    dirrec_encode(d, &v->pd->names, bytes);
+    AUTO_CLOSE int rec = fd_openat(v, fd, DIRREC_NAME, O_WRONLY | O_NONBLOCK, 0);
+    if (rec == -EACCES)
+        return replace(v, fd, bytes);
+    if (rec < 0)
+        return rec;
+    int r = io_pwrite(rec, bytes, sizeof bytes, 0);
+    return r || !sync ? r : io_fdatasync(rec);
+}
+
+void node_set_dir_id(struct node *dir, const uint8_t id[static ID_BYTES])
+{
+    pthread_mutex_lock(&id_lock);
+    if (!dir->dir_loaded)
+        memcpy(dir->dir_id, id, ID_BYTES);
+    dir->dir_loaded = true;
+    pthread_mutex_unlock(&id_lock);
+}
+
+static int read_of(struct node *dir, struct dirrec *d)
+{
+    int fd, r = node_fd_get(dir, false, &fd);
+    if (r)
+        return r;
+    r = record_read(dir->vol, fd, d);
+    node_fd_put(dir);
+    return r;
+}
+
+int record_check_parent(struct node *dir, struct node *parent)
+{
+    struct dirrec d;
+    uint8_t id[ID_BYTES];
+    int r = node_dir_id(parent, id);
+    if (!r)
+        r = read_of(dir, &d);
+    if (!r && !record_fits(&d, id))
+        r = LFS_ERR_AUTH;
+    return r;
+}
+
+/* The parent's id is known. */
+static int load_one(struct node *dir, const uint8_t *parent_id)
+{
+    struct dirrec d;
+    int r = read_of(dir, &d);
+    if (r)
+        return r;
+    if (!record_fits(&d, parent_id ? parent_id : d.id))
+        return LFS_ERR_AUTH;
+    node_set_dir_id(dir, d.id);
+    return 0;
+}
+
+/* The highest directory from dir up that is not loaded (referenced), and its parent's id unless it is the
+ * root. */
+static int first_unloaded(struct node *dir, struct node **out, uint8_t parent_id[static ID_BYTES])
+{
+    struct volume *v = dir->vol;
+    int r = 0;
+    pthread_rwlock_rdlock(&v->tree_lock);
+    while (dir->parent && !dir->parent->dir_loaded)
+        dir = dir->parent;
+    if (dir->parent)
+        memcpy(parent_id, dir->parent->dir_id, ID_BYTES);
+    else if (dir != v->root)
+        r = -ESTALE;
+    if (!r) {
+        node_ref(dir);
+        *out = dir;
+    }
+    pthread_rwlock_unlock(&v->tree_lock);
+    return r;
+}
+
+int node_dir_id(struct node *dir, uint8_t id[static ID_BYTES])
+{
+    uint8_t parent_id[ID_BYTES];
+    while (!dir->dir_loaded) {
+        struct node *next;
+        int r = first_unloaded(dir, &next, parent_id);
+        if (r)
+            return r;
+        r = load_one(next, next == dir->vol->root ? NULL : parent_id);
+        node_unref(next, 1);
+        if (r)
+            return r;
+    }
+    memcpy(id, dir->dir_id, ID_BYTES);
+    return 0;
+}

@@ -1,0 +1,400 @@
+/* The life of struct file: made, loaded from the backing header, freed. */
+#include "fs/store/file.h"
+
+#include "latchfs/io.h"
+#include "latchfs/layout.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+
+int file_get(struct node *n, struct file **out)
+{
+    pthread_mutex_lock(&n->file_lock);
+    struct file *f = n->file;
+    if (!f && (f = calloc(1, sizeof *f))) {
+        f->n = n;
+        pthread_rwlock_init(&f->lock, NULL);
+        pthread_mutex_init(&f->sync_lock, NULL);
+        n->file = f;
+    }
+    if (f)
+        f->users++;
+    pthread_mutex_unlock(&n->file_lock);
+    *out = f;
+    return f ? 0 : -ENOMEM;
+}
+
+static void file_free(struct file *f)
+{
+    locked_free(f->keys);
+    overlay_clear(&f->ov);
+    for (int i = 0; i < 3; i++)
+        rangeset_clear(&f->named[i]);
+    if (f->removed_from)
+        node_unref(f->removed_from, 1);
+    pthread_rwlock_destroy(&f->lock);
+    pthread_mutex_destroy(&f->sync_lock);
+    free(f);
+}
+
+void file_put(struct file *f)
+{
+    struct node *n = f->n;
+    pthread_mutex_lock(&n->file_lock);
+    bool last = --f->users == 0;
+    if (last) {
+        file_restore_mtime(f); /* before the next user of the node could read the place's */
+        if (file_is_unsynced(f))
+            atomic_store(&n->meta_dirty, true); /* a later fsync must not take the file for clean */
+        n->file = NULL;
+    }
+    pthread_mutex_unlock(&n->file_lock);
+    if (last)
+        file_free(f);
+}
+
+void file_drop(struct node *n)
+{
+    if (n->file)
+        file_free(n->file);
+    n->file = NULL;
+}
+
+void file_forget_keys(struct file *f)
+{
+    locked_free(f->keys);
+    f->keys = NULL;
+    f->loaded = false;
+}
+
+const uint8_t *file_content_key(const struct file *f, uint16_t epoch)
+{
+    for (int i = 0; f->keys && i < f->keys->count; i++)
+        if (f->keys->k[i].epoch == epoch)
+            return f->keys->k[i].content;
+    return NULL;
+}
+
+static const uint8_t *dir_key(const struct keyset *set, uint32_t version)
+{
+    for (uint32_t i = 0; version >= set->least && i < set->count && i < KEYSET_VERSIONS_MAX; i++)
+        if (set->versions[i].version == version)
+            return set->versions[i].key;
+    return NULL;
+}
+
+static void derive(struct file_keys *keys, int i, uint16_t epoch, const uint8_t *file_key)
+{
+    keys->k[i].epoch = epoch;
+    file_subkey(file_key, FILE_SUB_CONTENT, keys->k[i].content);
+    file_subkey(file_key, FILE_SUB_XATTR, keys->k[i].xattr);
+    if (i == 0)
+        file_subkey(file_key, FILE_SUB_HEADER, keys->header);
+    keys->count = i + 1;
+}
+
+/* The keys of a decoded header, and its MAC checked. */
+static int open_keys(struct volume *v, const struct file_header *h, struct file_keys **out)
+{
+    const uint8_t *dk = dir_key(&v->pd->set, h->key_version);
+    if (memcmp(h->pd_id, v->pd->set.pd_id, ID_BYTES) || !dk)
+        return LFS_ERR_NOKEY;
+    struct file_keys *keys = locked_alloc(sizeof *keys);
+    uint8_t *file_key = locked_alloc(LFS_KEY_BYTES);
+    int newest = header_newest(h), r = keys && file_key ? 0 : -ENOMEM;
+    for (int i = 0; !r && i < 2; i++) {
+        int place = i == 0 ? newest : 1 - newest;
+        if (!h->place[place].epoch)
+            continue;
+        r = header_unwrap_key(h, place, dk, file_key);
+        if (!r)
+            derive(keys, i, h->place[place].epoch, file_key);
+    }
+    if (!r)
+        r = header_check_mac(h, keys->header);
+    locked_free(file_key);
+    if (r)
+        locked_free(keys);
+    else
+        *out = keys;
+    return r;
+}
+
+int file_new_header(struct file *f, enum content_state state, struct file_header *h)
+{
+    struct volume *v = f->n->vol;
+    const uint8_t *dk = dir_key(&v->pd->set, v->pd->set.active);
+    struct file_keys *keys = locked_alloc(sizeof *keys);
+    uint8_t *file_key = locked_alloc(LFS_KEY_BYTES);
+    int r = !dk ? LFS_ERR_NOKEY : keys && file_key ? 0 : -ENOMEM;
+    if (!r) {
+        *h = (struct file_header){.suite = v->suite, .key_version = v->pd->set.active};
+        h->state = state == CONTENT_PAGED ? FILE_PAGED : FILE_INLINE;
+        memcpy(h->pd_id, v->pd->set.pd_id, ID_BYTES);
+        randombytes_buf(h->file_id, ID_BYTES);
+        randombytes_buf(file_key, LFS_KEY_BYTES);
+        r = header_wrap_key(h, 0, 1, dk, file_key);
+    }
+    if (!r)
+        derive(keys, 0, 1, file_key);
+    locked_free(file_key);
+    if (r) {
+        locked_free(keys);
+        return r;
+    }
+    locked_free(f->keys);
+    f->keys = keys;
+    return 0;
+}
+
+void file_encode_header(const struct file *f, struct file_header *h, uint8_t image[static HEADER_BYTES])
+{
+    h->generation = journal_generation(f->n->vol->journal);
+    h->seal_state = SEAL_OPEN;
+    header_set_mac(h, f->keys->header);
+    header_encode(h, image);
+}
+
+/* Header and length agree, or the header wins; a length that lacks what the header promises is corrupt. */
+static int check_length(const struct file_header *h, uint64_t length)
+{
+    if (h->state == FILE_INLINE)
+        return length < HEADER_BYTES + h->size ? LFS_ERR_CORRUPT : 0;
+    return h->size && length < layout_length(h->size) ? LFS_ERR_CORRUPT : 0;
+}
+
+static int load_header(struct file *f, const uint8_t *page)
+{
+    struct volume *v = f->n->vol;
+    struct file_header h;
+    struct file_keys *keys;
+    int r = header_decode(page, &h);
+    if (!r)
+        r = open_keys(v, &h, &keys);
+    if (r)
+        return r;
+    r = check_length(&h, f->placed_length);
+    if (!r && v->journal && !v->opt.read_only && h.generation > journal_generation(v->journal))
+        r = journal_raise(v->journal, h.generation);
+    if (r) {
+        locked_free(keys);
+        return r;
+    }
+    locked_free(f->keys);
+    f->keys = keys;
+    f->hdr = h;
+    f->state = h.state == FILE_INLINE ? CONTENT_INLINE : CONTENT_PAGED;
+    f->placed_state = f->state;
+    f->placed_chunks = f->state == CONTENT_PAGED ? layout_chunks(h.size) : 0;
+    return 0;
+}
+
+/* Reads page 0 and decides what the file is (write lock held, nothing pending). */
+static int load_placed(struct file *f, int fd, const struct stat *st)
+{
+    uint8_t page[PAGE_BYTES];
+    f->state = f->placed_state = CONTENT_NONE;
+    f->placed_chunks = 0;
+    f->zero_page = false;
+    f->placed_length = f->reserved_to = (uint64_t)st->st_size;
+    f->sparse = (uint64_t)st->st_blocks * 512 < f->placed_length;
+    if (!f->placed_length)
+        return 0;
+    if (f->placed_length < HEADER_BYTES)
+        return LFS_ERR_CORRUPT;
+    ssize_t n = io_pread(fd, page, sizeof page, 0);
+    if (n < (ssize_t)HEADER_BYTES)
+        return n < 0 ? (int)n : LFS_ERR_CORRUPT;
+    if (sodium_is_zero(page, (size_t)n)) {
+        f->zero_page = true;
+        return 0;
+    }
+    return load_header(f, page);
+}
+
+/* Content that no entry committed lies behind the length the header gives: cut it, so that space beyond is
+ * fresh again. A header with no content at all keeps its 512 bytes. */
+static void trim(struct file *f)
+{
+    struct volume *v = f->n->vol;
+    uint64_t want = f->state == CONTENT_NONE       ? f->placed_length
+                    : !f->hdr.size                 ? HEADER_BYTES
+                    : f->state == CONTENT_INLINE   ? HEADER_BYTES + f->hdr.size
+                                                   : layout_length(f->hdr.size);
+    int fd;
+    if (want >= f->placed_length || v->opt.read_only || v->read_only || node_fd_get(f->n, true, &fd))
+        return;
+    if (io_ftruncate(fd, want) == 0) {
+        f->placed_length = f->reserved_to = want;
+        f->placed_gen++;
+        f->mtime_touched = true;
+    }
+    node_fd_put(f->n);
+}
+
+static int file_load(struct file *f)
+{
+    struct stat st;
+    if (f->replayed) { /* the header came with the overlay */
+        int e = open_keys(f->n->vol, &f->hdr, &f->keys);
+        f->loaded = e == 0;
+        return e;
+    }
+    int fd, r = node_fd_get(f->n, false, &fd);
+    if (r)
+        return r;
+    r = fstat(fd, &st) ? -errno : load_placed(f, fd, &st);
+    node_fd_put(f->n);
+    if (r)
+        return volume_note(f->n->vol, r);
+    if (!f->mtime_known) {
+        f->mtime = st.st_mtim;
+        f->mtime_known = true;
+    }
+    f->loaded = true;
+    trim(f);
+    return 0;
+}
+
+int file_lock_write(struct file *f)
+{
+    pthread_rwlock_wrlock(&f->lock);
+    int r = f->loaded ? 0 : file_load(f);
+    if (r)
+        pthread_rwlock_unlock(&f->lock);
+    return r;
+}
+
+int file_lock_read(struct file *f)
+{
+    for (;;) {
+        pthread_rwlock_rdlock(&f->lock);
+        if (f->loaded)
+            return 0;
+        pthread_rwlock_unlock(&f->lock);
+        int r = file_lock_write(f);
+        if (r)
+            return r;
+        pthread_rwlock_unlock(&f->lock);
+    }
+}
+
+/* ---- public ---- */
+
+int file_open(struct node *n, bool writable)
+{
+    struct volume *v = n->vol;
+    struct file *f;
+    int r = volume_enter(v, false);
+    if (r)
+        return r;
+    r = writable ? volume_check_writable(v) : 0;
+    if (!r)
+        r = file_get(n, &f);
+    if (!r) {
+        r = file_lock_read(f);
+        if (r)
+            file_put(f);
+        else
+            file_unlock(f);
+    }
+    volume_leave(v);
+    return r;
+}
+
+void file_close(struct node *n)
+{
+    /* The opener's user keeps n->file alive up to here. */
+    file_put(n->file);
+}
+
+void file_fix_stat(struct node *n, struct stat *st)
+{
+    uint64_t length = (uint64_t)st->st_size, size = 0;
+    pthread_mutex_lock(&n->file_lock);
+    struct file *f = n->file;
+    if (f)
+        f->users++;
+    pthread_mutex_unlock(&n->file_lock);
+    layout_size(length, &size);
+    st->st_size = (off_t)size;
+    if (!f)
+        return;
+    pthread_rwlock_rdlock(&f->lock);
+    if (f->loaded || f->listed || f->replayed) {
+        st->st_size = (off_t)file_size(f);
+        if (f->mtime_known)
+            st->st_mtim = f->mtime;
+        /* What is pending may have no block yet, and a program takes a file without blocks for a hole. */
+        if (f->ov.count && (uint64_t)st->st_blocks < f->ov.count * (PAGE_BYTES / 512))
+            st->st_blocks = (blkcnt_t)(f->ov.count * (PAGE_BYTES / 512));
+    }
+    pthread_rwlock_unlock(&f->lock);
+    file_put(f);
+}
+
+void file_mtime_set(struct node *n, struct timespec mtime)
+{
+    struct file *f;
+    if (file_get(n, &f))
+        return;
+    pthread_rwlock_wrlock(&f->lock);
+    f->mtime = mtime;
+    f->mtime_known = true;
+    f->mtime_touched = false;
+    pthread_rwlock_unlock(&f->lock);
+    file_put(f);
+}
+
+void file_restore_mtime(struct file *f)
+{
+    int fd;
+    if (!f->mtime_touched || !f->mtime_known || node_fd_get(f->n, false, &fd))
+        return;
+    struct timespec ts[2] = {{.tv_nsec = UTIME_OMIT}, f->mtime};
+    if (futimens(fd, ts) == 0 || errno == EPERM || errno == EACCES)
+        f->mtime_touched = false;
+    node_fd_put(f->n);
+}
+
+void file_touch(struct file *f)
+{
+    if (!f->n->vol->opt.kernel_times) {
+        clock_gettime(CLOCK_REALTIME_COARSE, &f->mtime);
+        f->mtime_known = true;
+    }
+    f->mtime_touched = true;
+}
+
+int file_xattr_keys(struct node *n, bool create, uint16_t epoch, struct file_xattr_keys *k, uint16_t *got)
+{
+    struct file *f;
+    int fd, r = file_get(n, &f);
+    if (r)
+        return r;
+    r = file_lock_write(f);
+    if (!r) {
+        if (f->state == CONTENT_NONE && !create)
+            r = -ENODATA;
+        else if (f->state == CONTENT_NONE && !(r = node_fd_get(n, true, &fd))) {
+            r = file_born(f, fd, NULL, 0, 0);
+            node_fd_put(n);
+        }
+        int i = 0;
+        while (!r && epoch && i < f->keys->count && f->keys->k[i].epoch != epoch)
+            i++;
+        if (!r && i == f->keys->count)
+            r = LFS_ERR_CORRUPT;
+        if (!r) {
+            memcpy(k->id, f->hdr.file_id, ID_BYTES);
+            memcpy(k->key, f->keys->k[i].xattr, LFS_KEY_BYTES);
+            *got = f->keys->k[i].epoch;
+        }
+        file_unlock(f);
+    }
+    file_put(f);
+    return r;
+}

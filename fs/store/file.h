@@ -1,0 +1,178 @@
+/* struct file: contents of one regular file in memory, from its first use until it is closed and everything
+ * of it is in place. Used by file*.c, txn.c, checkpoint.c and replay.c only.
+ *
+ * In place: the bytes of the backing file. Pending: in the journal, seen through the overlay. The only ways to
+ * change a file are a transaction (txn.h), fresh data (file_write.c) and the first write of an empty file. */
+#ifndef LATCHFS_STORE_FILE_H
+#define LATCHFS_STORE_FILE_H
+
+#include "fs/store/journal.h"
+#include "fs/store/node.h"
+#include "fs/store/overlay.h"
+#include "latchfs/header.h"
+
+#include <pthread.h>
+
+enum content_state { CONTENT_NONE, CONTENT_INLINE, CONTENT_PAGED };
+
+/* Locked memory. k[0] is of the newest epoch. */
+struct file_keys {
+    int count;
+    struct {
+        uint16_t epoch;
+        uint8_t content[LFS_KEY_BYTES];
+        uint8_t xattr[LFS_KEY_BYTES];
+    } k[2];
+    uint8_t header[LFS_KEY_BYTES];
+};
+
+struct file {
+    struct node *n;
+    unsigned users; /* guarded by n->file_lock: openers, calls under way, the dirty list */
+
+    pthread_rwlock_t lock; /* guards all that follows: read to read content, write to change it, to load it and
+                              to put it in place */
+    bool loaded;
+    enum content_state state; /* pending changes included */
+    struct file_header hdr;   /* valid unless state is NONE; pending changes included */
+    struct file_keys *keys;
+
+    /* What lies in place. */
+    enum content_state placed_state;
+    uint64_t placed_length; /* of the backing file */
+    uint64_t placed_chunks; /* no chunk from here on has a record in place */
+    bool zero_page;         /* page 0 never reached the disk: the old length is cut at the first write */
+    bool sparse;            /* in-place pages may be unallocated although below placed_chunks */
+    bool never_synced;      /* born since mount and no fsync asked for yet: prefers fresh space */
+    uint64_t reserved_to;   /* backing space is allocated up to this offset */
+
+    struct overlay ov;
+    struct rangeset named[3]; /* chunks that live entries name, by age: [0] since the last checkpoint began, [1]
+                                 before it, [2] gone when the tail next moves (checkpoint.c) */
+    uint64_t first_seq;       /* of the first entry not in place; 0: none */
+    uint64_t last_seq;        /* of the last entry */
+    uint64_t fresh_seq;       /* of the last entry with fresh data; 0: none live */
+    uint64_t marked_seq;      /* fresh data up to this entry is known to be on disk, and a mark says so */
+    uint64_t placed_gen;      /* counts changes of in-place bytes */
+    uint64_t synced_gen;      /* its value when the last finished sync of the file began */
+    uint64_t hint_seq;        /* of the last entry with the path */
+
+    struct timespec mtime; /* the plaintext's, while mtime_known; the place may have a later one */
+    bool mtime_known, mtime_touched;
+
+    struct node *removed_from; /* directory to sync before the tail passes a removed file (referenced) */
+
+    pthread_mutex_t sync_lock; /* one fsync at a time, so that none returns on the strength of another under way */
+
+    uint64_t mark_next; /* fresh data up to here was written before the sync now under way began */
+    uint64_t sync_gen;  /* the checkpoint's: placed_gen when its sync began */
+    struct node *sync_dir; /* the checkpoint's: removed_from when its sync began */
+    uint64_t mark_entry; /* the journal's sequence number of the last mark of this file */
+    bool replayed;      /* the overlay came from an unclean journal that stays as it is (read-only) */
+
+    bool listed; /* guarded by vol->dirty_lock, as the list is */
+    struct file *dirty_next;
+};
+
+/* The node's file state with one more user; made when there is none. */
+int file_get(struct node *n, struct file **out);
+void file_put(struct file *f);
+
+/* Locks for reading or writing with the header loaded and checked. */
+int file_lock_read(struct file *f);
+int file_lock_write(struct file *f);
+static inline void file_unlock(struct file *f)
+{
+    pthread_rwlock_unlock(&f->lock);
+}
+
+/* With the lock held (for writing where it says so). */
+static inline uint64_t file_size(const struct file *f)
+{
+    return f->state == CONTENT_NONE ? 0 : f->hdr.size;
+}
+const uint8_t *file_content_key(const struct file *f, uint16_t epoch); /* NULL: no such epoch */
+void file_forget_keys(struct file *f); /* write lock; to be loaded anew at next use; nothing may be pending */
+
+/* Gives a file without a header its id and keys, in memory (write lock). */
+int file_new_header(struct file *f, enum content_state state, struct file_header *h);
+
+/* Sets the MAC and encodes. */
+void file_encode_header(const struct file *f, struct file_header *h, uint8_t image[static HEADER_BYTES]);
+
+/* Reads the plaintext of one chunk into plain[4096], zeros behind *len. *len 0 for a hole (lock held). */
+int file_read_chunk(struct file *f, int fd, uint64_t chunk, uint8_t plain[static PAGE_BYTES], size_t *len);
+/* The inline content (state INLINE, lock held). */
+int file_read_inline(struct file *f, int fd, uint8_t plain[static PAGE_BYTES]);
+
+/* Room in the journal for one request; makes a checkpoint when there is none. No lock of a file may be held. */
+#define FILE_RESERVE ((uint64_t)(1u << 20) + 64 * 1024)
+int file_reserve(struct volume *v, uint64_t bytes);
+
+/* The write of [off, off + len) and the change of size, with the write lock held and *reserved bytes of the
+ * journal (consumed by setting it to 0 when a transaction took them). len: at most FILE_PIECE, within
+ * FILE_PIECE_CHUNKS chunks. */
+#define FILE_PIECE_CHUNKS 256u
+int file_write_locked(struct file *f, const uint8_t *buf, size_t len, uint64_t off, uint64_t *reserved);
+int file_truncate_locked(struct file *f, uint64_t size, uint64_t *reserved);
+
+/* The first content of a file in state NONE, in place at once: a whole inline file, or the header of an empty
+ * paged one (write lock held). */
+int file_born(struct file *f, int fd, const uint8_t *buf, size_t len, uint64_t off);
+
+/* Parts of a write, for file_size.c too. messages: how many will be sealed. */
+int file_writing_key(struct file *f, const struct file_header *h, uint64_t messages, struct aead **a,
+                     uint16_t *epoch);
+int file_seal_inline(struct file *f, struct file_header *h, const uint8_t *plain, size_t len, uint8_t *cipher);
+int file_store_inline(struct file *f, const uint8_t *plain, size_t len, uint64_t *reserved);
+int file_remember_chunk(struct file *f, uint64_t chunk, const uint8_t record[static RECORD_BYTES],
+                        uint64_t data_at); /* into the overlay, after its commit */
+int file_reserve_pages(struct file *f, int fd, uint64_t first, uint32_t count);
+
+/* inline -> paged as a transaction of its own. */
+int file_to_paged(struct file *f, uint64_t *reserved);
+
+/* In-place writes outside transactions bump the backing mtime; this puts the plaintext's back (write lock). */
+void file_restore_mtime(struct file *f);
+void file_touch(struct file *f); /* an in-place or pending change of content: sets mtime unless the kernel does */
+
+/* Onto the dirty list (any lock of f may be held). */
+void file_list_dirty(struct file *f);
+
+static inline bool file_is_unsynced(const struct file *f)
+{
+    return f->placed_gen != f->synced_gen;
+}
+
+/* True when the overlay, the journal or the page cache below still has something of this file. */
+bool file_is_pending(const struct file *f);
+
+/* Durable: syncs in-place data, marks what is fresh, syncs the journal (write lock held). */
+int file_commit(struct file *f);
+
+/* Appends marks for count files; *seq is the last entry's. */
+int file_mark(struct volume *v, struct file *const *files, size_t count, uint64_t *seq);
+
+static inline bool file_names_chunk(const struct file *f, uint64_t chunk)
+{
+    return rangeset_has(&f->named[0], chunk) || rangeset_has(&f->named[1], chunk) ||
+           rangeset_has(&f->named[2], chunk);
+}
+
+/* Puts everything pending in place (write lock held; the file's entries are durable and marked). */
+int file_apply(struct file *f);
+
+/* Overlays may grow to this many chunks in all (48 bytes each) before a writer waits for a checkpoint. */
+#define PENDING_CHUNKS_MAX (UINT64_C(192) << 10)
+
+/* One checkpoint: see checkpoint.c. full: nothing is left in the journal. */
+struct checkpoint_mark *checkpoint_mark_new(void);
+int checkpoint_run(struct volume *v, bool full);
+void checkpoint_wake(struct volume *v);
+int checkpoint_start(struct volume *v); /* the flusher thread */
+void checkpoint_stop(struct volume *v);
+
+/* Replays the journal of an unclean volume; v->journal is open, nothing appended yet. */
+int replay_run(struct volume *v, struct replay_report *report);
+
+#endif

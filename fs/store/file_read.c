@@ -1,0 +1,270 @@
+/* Reading: records from tag pages, ciphertext from its pages, both seen through the overlay. */
+#include "fs/store/file.h"
+
+#include "latchfs/io.h"
+#include "latchfs/layout.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct content_ad chunk_ad(const struct file *f, uint64_t chunk, uint16_t epoch)
+{
+    return (struct content_ad){.kind = KIND_CHUNK, .suite = f->hdr.suite, .epoch = epoch,
+                               .file_id = f->hdr.file_id, .index = chunk};
+}
+
+/* One opener per request: remembers which key the context holds. */
+struct opener {
+    const struct file *f;
+    struct aead *a;
+    uint16_t epoch; /* loaded in a; 0: none */
+};
+
+static int opener_key(struct opener *o, uint16_t epoch)
+{
+    if (o->epoch == epoch)
+        return 0;
+    const uint8_t *key = file_content_key(o->f, epoch);
+    if (!key)
+        return LFS_ERR_AUTH;
+    o->epoch = epoch;
+    return aead_set_key(o->a, o->f->hdr.suite, key);
+}
+
+static int opener_init(struct opener *o, const struct file *f)
+{
+    *o = (struct opener){.f = f, .a = thread_aead()};
+    return o->a ? 0 : -ENOMEM;
+}
+
+/* Decrypts one chunk whole (out has room for its length) or through a buffer when only a part is wanted. */
+static int open_chunk(struct opener *o, uint64_t chunk, const struct record *rec, const uint8_t *cipher,
+                      uint32_t skip, uint32_t want, uint8_t *out)
+{
+    struct content_ad ad = chunk_ad(o->f, chunk, rec->epoch);
+    int r = opener_key(o, rec->epoch);
+    if (r)
+        return r;
+    if (skip == 0 && want >= rec->length) {
+        r = record_open(o->a, &ad, rec, cipher, out);
+        memset(out + rec->length, 0, want - rec->length);
+        return r;
+    }
+    uint8_t plain[PAGE_BYTES];
+    r = record_open(o->a, &ad, rec, cipher, plain);
+    uint32_t have = rec->length > skip ? rec->length - skip : 0;
+    have = have < want ? have : want;
+    if (!r) {
+        memcpy(out, plain + skip, have);
+        memset(out + have, 0, want - have);
+    }
+    sodium_memzero(plain, sizeof plain);
+    return r;
+}
+
+/* What lies in place of chunks [first, first + count) of one group, in buf: a tag page image of the records
+ * and the data pages, with how much of them the backing file has. */
+struct placed_run {
+    const uint8_t *records; /* of first */
+    uint64_t records_have;  /* bytes */
+    const uint8_t *data;
+    uint64_t data_have;
+};
+
+static int read_placed(int fd, uint64_t first, uint32_t count, uint8_t *buf, struct placed_run *run)
+{
+    uint64_t tag_page = layout_tag_page(first), data_at = layout_data_offset(first);
+    uint64_t record_at = layout_record_offset(first);
+    uint8_t *data = buf + PAGE_BYTES;
+    ssize_t tag_n, data_n;
+    if (layout_group_first(first) == first) { /* the tag page is right before the data */
+        tag_n = io_pread(fd, buf, (size_t)(count + 1) * PAGE_BYTES, tag_page);
+        if (tag_n < 0)
+            return (int)tag_n;
+        data_n = tag_n > (ssize_t)PAGE_BYTES ? tag_n - (ssize_t)PAGE_BYTES : 0;
+        tag_n = tag_n - data_n;
+    } else {
+        tag_n = io_pread(fd, buf + (record_at - tag_page), (size_t)count * RECORD_BYTES, record_at);
+        data_n = io_pread(fd, data, (size_t)count * PAGE_BYTES, data_at);
+        if (tag_n < 0 || data_n < 0)
+            return (int)(tag_n < 0 ? tag_n : data_n);
+        tag_n += (ssize_t)(record_at - tag_page);
+    }
+    uint64_t skip = record_at - tag_page;
+    run->records = buf + skip;
+    run->records_have = (uint64_t)tag_n > skip ? (uint64_t)tag_n - skip : 0;
+    run->data = data;
+    run->data_have = (uint64_t)data_n;
+    return 0;
+}
+
+/* The record of a chunk and where its ciphertext is. *cipher NULL: a hole. from_journal has a page. */
+static int find_chunk(const struct file *f, uint64_t chunk, uint32_t i, const struct placed_run *run,
+                      uint8_t *from_journal, struct record *rec, const uint8_t **cipher)
+{
+    const struct ov_chunk *o = overlay_get(&f->ov, chunk);
+    *cipher = NULL;
+    if (!o && (f->placed_state != CONTENT_PAGED || rangeset_has(&f->ov.holes, chunk)))
+        return 0;
+    if (!o && (uint64_t)(i + 1) * RECORD_BYTES > run->records_have)
+        return chunk < f->placed_chunks ? LFS_ERR_CORRUPT : 0;
+    int r = record_decode(o ? o->record : run->records + (size_t)i * RECORD_BYTES, rec);
+    if (r || record_is_hole(rec))
+        return r;
+    if (o && o->data_at) {
+        *cipher = from_journal;
+        return journal_read(f->n->vol->journal, from_journal, rec->length, o->data_at);
+    }
+    if ((uint64_t)i * PAGE_BYTES + rec->length > run->data_have)
+        return LFS_ERR_CORRUPT;
+    *cipher = run->data + (size_t)i * PAGE_BYTES;
+    return 0;
+}
+
+/* Bytes [off, off + len) that lie in chunks [first, first + count) of one group. */
+static int read_group(struct opener *o, int fd, uint64_t first, uint32_t count, uint64_t off, size_t len,
+                      uint8_t *out)
+{
+    uint8_t *buf = thread_scratch(), from_journal[PAGE_BYTES];
+    struct placed_run run = {0};
+    if (!buf)
+        return -ENOMEM;
+    int r = o->f->placed_state == CONTENT_PAGED ? read_placed(fd, first, count, buf, &run) : 0;
+    for (uint32_t i = 0; !r && i < count; i++) {
+        uint64_t chunk = first + i, start = chunk * PAGE_BYTES;
+        uint32_t skip = off > start ? (uint32_t)(off - start) : 0;
+        uint64_t end = off + len - start;
+        uint32_t want = (uint32_t)(end < PAGE_BYTES ? end : PAGE_BYTES) - skip;
+        struct record rec;
+        const uint8_t *cipher;
+        r = find_chunk(o->f, chunk, i, &run, from_journal, &rec, &cipher);
+        uint8_t *to = out + (start + skip - off);
+        if (!r && cipher)
+            r = open_chunk(o, chunk, &rec, cipher, skip, want, to);
+        else if (!r)
+            memset(to, 0, want);
+    }
+    return r;
+}
+
+static int read_paged(struct file *f, int fd, uint8_t *out, size_t len, uint64_t off)
+{
+    struct opener o;
+    uint64_t end = off + len;
+    int r = opener_init(&o, f);
+    for (uint64_t at = off; !r && at < end;) {
+        uint64_t chunk = at / PAGE_BYTES, next = layout_group_next(chunk);
+        uint64_t stop = next * PAGE_BYTES < end ? next * PAGE_BYTES : end;
+        uint32_t count = (uint32_t)((stop + PAGE_BYTES - 1) / PAGE_BYTES - chunk);
+        r = read_group(&o, fd, chunk, count, at, (size_t)(stop - at), out + (at - off));
+        at = stop;
+    }
+    return r;
+}
+
+int file_read_inline(struct file *f, int fd, uint8_t plain[static PAGE_BYTES])
+{
+    uint8_t cipher[INLINE_MAX];
+    struct opener o;
+    size_t len = f->hdr.size;
+    struct content_ad ad = {.kind = KIND_INLINE, .suite = f->hdr.suite, .epoch = f->hdr.inline_record.epoch,
+                            .file_id = f->hdr.file_id};
+    memset(plain, 0, PAGE_BYTES);
+    if (!len)
+        return 0;
+    int r = opener_init(&o, f);
+    if (!r && f->ov.inline_at)
+        r = journal_read(f->n->vol->journal, cipher, len, f->ov.inline_at);
+    else if (!r) {
+        ssize_t n = io_pread(fd, cipher, len, HEADER_BYTES);
+        r = n < 0 ? (int)n : (size_t)n < len ? LFS_ERR_CORRUPT : 0;
+    }
+    if (!r)
+        r = opener_key(&o, f->hdr.inline_record.epoch);
+    return r ? r : record_open(o.a, &ad, &f->hdr.inline_record, cipher, plain);
+}
+
+int file_read_chunk(struct file *f, int fd, uint64_t chunk, uint8_t plain[static PAGE_BYTES], size_t *len)
+{
+    uint8_t buf[2 * PAGE_BYTES], from_journal[PAGE_BYTES];
+    struct placed_run run = {0};
+    struct opener o;
+    struct record rec;
+    const uint8_t *cipher;
+    uint64_t record_at = layout_record_offset(chunk);
+    int r = opener_init(&o, f);
+    if (!r && f->placed_state == CONTENT_PAGED && !overlay_get(&f->ov, chunk)) {
+        ssize_t a = io_pread(fd, buf, RECORD_BYTES, record_at);
+        ssize_t b = io_pread(fd, buf + PAGE_BYTES, PAGE_BYTES, layout_data_offset(chunk));
+        if (a < 0 || b < 0)
+            return (int)(a < 0 ? a : b);
+        run = (struct placed_run){buf, (uint64_t)a, buf + PAGE_BYTES, (uint64_t)b};
+    } else if (!r && f->placed_state == CONTENT_PAGED && overlay_get(&f->ov, chunk)->data_at == 0) {
+        ssize_t b = io_pread(fd, buf + PAGE_BYTES, PAGE_BYTES, layout_data_offset(chunk));
+        if (b < 0)
+            return (int)b;
+        run = (struct placed_run){.data = buf + PAGE_BYTES, .data_have = (uint64_t)b};
+    }
+    if (!r)
+        r = find_chunk(f, chunk, 0, &run, from_journal, &rec, &cipher);
+    if (r)
+        return r;
+    memset(plain, 0, PAGE_BYTES);
+    *len = 0;
+    if (!cipher)
+        return 0;
+    r = open_chunk(&o, chunk, &rec, cipher, 0, PAGE_BYTES, plain);
+    if (!r)
+        *len = rec.length;
+    return r;
+}
+
+/* ---- public ---- */
+
+static ssize_t read_locked(struct file *f, uint8_t *buf, size_t len, uint64_t off)
+{
+    uint64_t size = file_size(f);
+    int fd, r;
+    if (off >= size)
+        return 0;
+    len = len < size - off ? len : (size_t)(size - off);
+    r = node_fd_get(f->n, false, &fd);
+    if (r)
+        return r;
+    if (f->state == CONTENT_INLINE) {
+        uint8_t plain[PAGE_BYTES];
+        r = file_read_inline(f, fd, plain);
+        if (!r)
+            memcpy(buf, plain + off, len);
+        sodium_memzero(plain, sizeof plain);
+    } else {
+        r = read_paged(f, fd, buf, len, off);
+    }
+    node_fd_put(f->n);
+    struct aead *a = thread_aead();
+    if (a)
+        aead_clear_key(a);
+    return r ? r : (ssize_t)len;
+}
+
+ssize_t file_read(struct node *n, void *buf, size_t len, uint64_t off)
+{
+    struct volume *v = n->vol;
+    struct file *f;
+    ssize_t r = volume_enter(v, false);
+    if (r)
+        return r;
+    r = file_get(n, &f);
+    if (!r) {
+        r = file_lock_read(f);
+        if (!r) {
+            r = read_locked(f, buf, len, off);
+            file_unlock(f);
+        }
+        file_put(f);
+    }
+    volume_leave(v);
+    return r < 0 ? volume_note(v, (int)r) : r;
+}

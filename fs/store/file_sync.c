@@ -1,0 +1,253 @@
+/* Durability of one file: marks, fsync, and what a rename over another file asks for. */
+#include "fs/store/file.h"
+
+#include "latchfs/io.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define MARK_BYTES (1u + ID_BYTES + 8u)
+#define MARKS_PER_ENTRY 1000u
+
+void file_list_dirty(struct file *f)
+{
+    struct volume *v = f->n->vol;
+    pthread_mutex_lock(&v->dirty_lock);
+    bool fresh = !f->listed;
+    if (fresh) {
+        f->listed = true;
+        f->dirty_next = v->dirty;
+        v->dirty = f;
+        if (v->dirty_count++ == 0)
+            pthread_cond_signal(&v->flusher_wake);
+    }
+    pthread_mutex_unlock(&v->dirty_lock);
+    if (fresh) { /* the caller is a user, so neither the file nor the node goes away before this */
+        node_ref(f->n);
+        pthread_mutex_lock(&f->n->file_lock);
+        f->users++;
+        pthread_mutex_unlock(&f->n->file_lock);
+    }
+}
+
+bool file_is_pending(const struct file *f)
+{
+    return !overlay_is_empty(&f->ov) || f->first_seq || file_is_unsynced(f) || f->removed_from || f->named[0].n ||
+           f->named[1].n || f->named[2].n;
+}
+
+static int mark_some(struct journal *j, struct file *const *files, size_t count, uint64_t *seq)
+{
+    uint8_t items[MARKS_PER_ENTRY * MARK_BYTES];
+    struct wcur c = wcur_over(items, sizeof items);
+    uint64_t data_at, room = jentry_total((uint32_t)(count * MARK_BYTES), 0);
+    for (size_t i = 0; i < count; i++)
+        jitem_put_mark(&c, files[i]->hdr.file_id, files[i]->mark_next);
+    int r = journal_reserve(j, room, true);
+    if (r)
+        return r == -EAGAIN ? -ENOSPC : r;
+    struct jentry_new e = {.items = items, .item_bytes = (uint32_t)wcur_used(&c)};
+    return journal_append(j, &e, room, seq, &data_at);
+}
+
+int file_mark(struct volume *v, struct file *const *files, size_t count, uint64_t *seq)
+{
+    int r = 0;
+    for (size_t i = 0; !r && i < count; i += MARKS_PER_ENTRY)
+        r = mark_some(v->journal, files + i, count - i < MARKS_PER_ENTRY ? count - i : MARKS_PER_ENTRY, seq);
+    return r;
+}
+
+/* Marks the file up to mark_next (write lock held). */
+static int mark_one(struct file *f, uint64_t *seq)
+{
+    int r = file_mark(f->n->vol, &f, 1, seq);
+    if (!r) {
+        f->marked_seq = f->mark_next;
+        f->mark_entry = *seq;
+    }
+    return r;
+}
+
+static int sync_placed(struct file *f, bool metadata)
+{
+    int fd, r = node_fd_get(f->n, false, &fd);
+    if (r)
+        return r;
+    r = metadata ? io_fsync(fd) : io_fdatasync(fd);
+    node_fd_put(f->n);
+    if (r)
+        volume_fail_readonly(f->n->vol, r, "syncing a file");
+    return r;
+}
+
+int file_commit(struct file *f)
+{
+    struct volume *v = f->n->vol;
+    uint64_t seq = f->last_seq > f->mark_entry ? f->last_seq : f->mark_entry;
+    int r = 0;
+    if (file_is_unsynced(f) || f->fresh_seq > f->marked_seq)
+        r = sync_placed(f, false);
+    if (r)
+        return r;
+    f->synced_gen = f->placed_gen;
+    if (f->fresh_seq > f->marked_seq) {
+        f->mark_next = f->fresh_seq;
+        r = mark_one(f, &seq);
+    }
+    if (!r && seq) {
+        r = journal_sync(v->journal, seq);
+        if (r)
+            volume_fail_readonly(v, r, "syncing the journal");
+    }
+    return r;
+}
+
+int file_settle(struct node *n)
+{
+    struct file *f;
+    int r = file_get(n, &f);
+    if (r)
+        return r;
+    pthread_rwlock_wrlock(&f->lock);
+    if (atomic_load(&n->meta_dirty) && !file_is_unsynced(f))
+        r = sync_placed(f, false);
+    if (!r && f->loaded && !(r = file_commit(f)))
+        r = file_apply(f);
+    pthread_rwlock_unlock(&f->lock);
+    file_put(f);
+    return r;
+}
+
+/* An entry with nothing but a hint; without it a replay walks the volume. path NULL: removed. */
+static void note(struct file *f, const char *path)
+{
+    struct journal *j = f->n->vol->journal;
+    uint8_t items[JENTRY_PATH_MAX + 8];
+    struct wcur c = wcur_over(items, sizeof items);
+    uint64_t seq, data_at, room;
+    if (path)
+        jitem_put_path(&c, path, strlen(path));
+    else
+        jitem_put_removed(&c);
+    room = jentry_total((uint32_t)wcur_used(&c), 0);
+    struct jentry_new e = {.file_id = f->hdr.file_id, .ino = f->n->ino, .items = items,
+                           .item_bytes = (uint32_t)wcur_used(&c)};
+    if (journal_reserve(j, room, false) == 0)
+        journal_append(j, &e, room, &seq, &data_at);
+}
+
+void file_removed(struct node *n, struct node *dir)
+{
+    pthread_mutex_lock(&n->file_lock);
+    struct file *f = n->file;
+    if (f)
+        f->users++;
+    pthread_mutex_unlock(&n->file_lock);
+    if (!f)
+        return;
+    pthread_rwlock_wrlock(&f->lock);
+    if (file_is_pending(f) && !f->removed_from) {
+        node_ref(dir);
+        f->removed_from = dir;
+    }
+    if (f->first_seq)
+        note(f, NULL);
+    pthread_rwlock_unlock(&f->lock);
+    file_put(f);
+}
+
+void file_renamed(struct node *n)
+{
+    struct file *f;
+    char path[JENTRY_PATH_MAX + 1];
+    if (!n->file || file_get(n, &f))
+        return;
+    pthread_rwlock_wrlock(&f->lock);
+    if (f->first_seq && node_path(n, path, sizeof path) == 0)
+        note(f, path);
+    pthread_rwlock_unlock(&f->lock);
+    file_put(f);
+}
+
+/* What fsync waits for, taken under the file's lock: nothing that comes later is covered. */
+struct sync_point {
+    uint64_t last, fresh, gen;
+    bool placed;
+};
+
+static struct sync_point take_point(struct file *f)
+{
+    pthread_rwlock_wrlock(&f->lock);
+    struct sync_point p = {f->last_seq > f->mark_entry ? f->last_seq : f->mark_entry, f->fresh_seq > f->marked_seq ? f->fresh_seq : 0, f->placed_gen,
+                           file_is_unsynced(f)};
+    f->never_synced = false;
+    pthread_rwlock_unlock(&f->lock);
+    return p;
+}
+
+/* The sync that began after p is done. */
+static int mark_point(struct file *f, const struct sync_point *p, uint64_t *seq)
+{
+    int r = 0;
+    pthread_rwlock_wrlock(&f->lock);
+    if (p->gen > f->synced_gen)
+        f->synced_gen = p->gen;
+    if (p->fresh > f->marked_seq) {
+        f->mark_next = p->fresh;
+        r = mark_one(f, seq);
+    }
+    pthread_rwlock_unlock(&f->lock);
+    return r;
+}
+
+static int sync_file(struct file *f, bool datasync)
+{
+    struct volume *v = f->n->vol;
+    struct sync_point p = take_point(f);
+    bool metadata = atomic_exchange(&f->n->meta_dirty, false);
+    uint64_t seq = p.last;
+    int r = p.placed || p.fresh || metadata ? sync_placed(f, metadata && !datasync) : 0;
+    if (metadata && datasync)
+        atomic_store(&f->n->meta_dirty, true); /* for a later fsync */
+    if (!r)
+        r = mark_point(f, &p, &seq);
+    if (!r && seq) {
+        r = journal_sync(v->journal, seq);
+        if (r)
+            volume_fail_readonly(v, r, "syncing the journal");
+    }
+    return r ? r : node_sync_path(f->n);
+}
+
+int file_fsync(struct node *n, bool datasync)
+{
+    struct volume *v = n->vol;
+    struct file *f;
+    int r = volume_enter(v, true);
+    if (r)
+        return r;
+    r = volume_check_writable(v);
+    if (!r)
+        r = file_get(n, &f);
+    if (!r) {
+        pthread_mutex_lock(&f->sync_lock);
+        r = sync_file(f, datasync);
+        pthread_mutex_unlock(&f->sync_lock);
+        file_put(f);
+    }
+    volume_leave(v);
+    return r;
+}
+
+int dir_fsync(struct node *dir)
+{
+    int r = volume_enter(dir->vol, true);
+    if (r)
+        return r;
+    r = volume_check_writable(dir->vol);
+    if (!r)
+        r = node_sync_path(dir);
+    volume_leave(dir->vol);
+    return r;
+}

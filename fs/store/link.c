@@ -1,0 +1,183 @@
+/* Hard links and symbolic links. */
+#include "fs/store/tree.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+/* ---- symbolic links ---- */
+
+static int make_symlink(const struct entry *e, const char *target, struct stat *st, struct node **out)
+{
+    int r = link_make(e->dir->vol, e->fd, e->id, target, e->cn.stored);
+    if (r)
+        return r;
+    if (fstatat(e->fd, e->cn.stored, st, AT_SYMLINK_NOFOLLOW))
+        r = -errno;
+    if (!r)
+        r = link_fix_size(e->fd, e->cn.stored, st);
+    if (!r)
+        r = node_obtain(e->dir, st, e->cn.stored, out);
+    if (r)
+        link_remove(e->fd, e->cn.stored);
+    return r;
+}
+
+/* Names an entry by make, with sidecar and locks. */
+static int add_entry(struct entry *e, int (*make)(const struct entry *e, void *arg), void *arg)
+{
+    bool made = false;
+    dir_wrlock(e->dir);
+    int r = e->dir->removed ? -ENOENT : long_name_put(e, &made);
+    if (!r)
+        r = make(e, arg);
+    if (!r)
+        entry_changed(e);
+    else if (made && r != -EEXIST)
+        long_name_drop(e);
+    dir_unlock(e->dir);
+    return r;
+}
+
+struct symlink_args {
+    const char *target;
+    struct stat st;
+    struct node *n;
+};
+
+static int do_symlink(const struct entry *e, void *arg)
+{
+    struct symlink_args *a = arg;
+    return make_symlink(e, a->target, &a->st, &a->n);
+}
+
+static int symlink_in(struct node *dir, const char *name, const char *target, struct stat *st, struct node **out)
+{
+    struct symlink_args a = {.target = target};
+    struct entry e;
+    int r = entry_get(dir, name, &e);
+    if (r)
+        return r;
+    r = add_entry(&e, do_symlink, &a);
+    entry_put(&e);
+    if (r)
+        return r;
+    a.n->meta_dirty = true;
+    *st = a.st;
+    *out = a.n;
+    return 0;
+}
+
+int node_symlink(struct node *dir, const char *name, const char *target, struct stat *st, struct node **out)
+{
+    int r = tree_begin_change(dir->vol);
+    return r ? r : tree_end(dir->vol, symlink_in(dir, name, target, st, out));
+}
+
+/* ---- readlink ---- */
+
+static int known_parent(struct node *n, struct node **out)
+{
+    pthread_rwlock_rdlock(&n->vol->tree_lock);
+    *out = n->parent;
+    if (n->parent)
+        node_ref(n->parent);
+    pthread_rwlock_unlock(&n->vol->tree_lock);
+    return *out ? 0 : -ENOENT;
+}
+
+static int read_at(struct node *n, const struct node *parent, const uint8_t id[static ID_BYTES],
+                   char target[static SYMLINK_PLAIN_MAX + 1])
+{
+    struct volume *v = n->vol;
+    int fd, r;
+    pthread_rwlock_rdlock(&v->tree_lock);
+    r = n->parent == parent ? fd_get_locked(n->parent, false, &fd) : -ESTALE;
+    if (!r) {
+        r = link_read(v, fd, n->stored, id, target);
+        node_fd_put(n->parent);
+    }
+    pthread_rwlock_unlock(&v->tree_lock);
+    return r;
+}
+
+static int readlink_node(struct node *n, char target[static SYMLINK_PLAIN_MAX + 1])
+{
+    struct node *parent;
+    uint8_t id[ID_BYTES];
+    int r = S_ISLNK(n->type) ? -ESTALE : -EINVAL;
+    /* -ESTALE: moved to another directory between the two looks at it. */
+    for (int i = 0; r == -ESTALE && i < 3; i++) {
+        r = known_parent(n, &parent);
+        if (r)
+            return r;
+        r = node_dir_id(parent, id);
+        if (!r)
+            r = read_at(n, parent, id, target);
+        node_unref(parent, 1);
+    }
+    return r;
+}
+
+int node_readlink(struct node *n, char target[static SYMLINK_PLAIN_MAX + 1])
+{
+    int r = tree_begin(n->vol);
+    return r ? r : tree_end(n->vol, readlink_node(n, target));
+}
+
+/* ---- hard links ---- */
+
+/* The target of a symlink is bound to its directory: a link to it elsewhere is a symlink of its own. */
+static bool is_foreign_symlink(struct node *n, const struct node *dir)
+{
+    pthread_rwlock_rdlock(&n->vol->tree_lock);
+    bool foreign = S_ISLNK(n->type) && n->parent != dir;
+    pthread_rwlock_unlock(&n->vol->tree_lock);
+    return foreign;
+}
+
+/* A node whose known name is gone is linked by its descriptor, for which the kernel wants
+ * CAP_DAC_READ_SEARCH. */
+static int do_link(const struct entry *e, void *arg)
+{
+    struct node *n = arg;
+    struct node_at at;
+    int r = node_at_named(n, &at);
+    if (r == -ESTALE)
+        r = node_at_get(n, &at);
+    if (r)
+        return r;
+    r = linkat(at.fd, at.name, e->fd, e->cn.stored, at.flags & AT_EMPTY_PATH) ? -errno : 0;
+    node_at_put(&at);
+    return r;
+}
+
+static int link_in(struct node *n, struct node *dir, const char *name)
+{
+    char target[SYMLINK_PLAIN_MAX + 1];
+    struct symlink_args a = {.target = target};
+    struct entry e;
+    if (S_ISDIR(n->type))
+        return -EPERM;
+    bool again = is_foreign_symlink(n, dir);
+    int r = again ? readlink_node(n, target) : 0;
+    if (!r)
+        r = entry_get(dir, name, &e);
+    if (r)
+        return r;
+    r = add_entry(&e, again ? do_symlink : do_link, again ? (void *)&a : n);
+    entry_put(&e);
+    if (!r && again)
+        node_unref(a.n, 1);
+    n->meta_dirty = true;
+    return r;
+}
+
+int node_link(struct node *n, struct node *dir, const char *name, struct stat *st)
+{
+    int r = tree_begin_change(dir->vol);
+    if (r)
+        return r;
+    r = tree_end(dir->vol, link_in(n, dir, name));
+    return r ? r : node_getattr(n, st);
+}

@@ -1,0 +1,102 @@
+/* struct node, and what the halves of the store owe each other: the tree (names, directories, descriptors)
+ * and the files (contents, journal). Used by the sources of fs/store only. */
+#ifndef LATCHFS_STORE_NODE_H
+#define LATCHFS_STORE_NODE_H
+
+#include "fs/store/volume.h"
+
+struct file;
+
+struct node {
+    struct volume *vol;
+    dev_t dev;
+    ino_t ino;
+    mode_t type; /* S_IFMT bits */
+    _Atomic uint64_t refs;
+    struct node *hash_next; /* guarded by its table shard */
+
+    /* One known place of the inode. parent holds a reference. Guarded by vol->tree_lock. Both NULL for the
+     * root, and for a node whose known name is gone (unlinked, or another hard link not looked up yet). */
+    struct node *parent;
+    char *stored;
+
+    /* fd cache, guarded by its lock. */
+    int fd;          /* -1: none */
+    bool fd_writable;
+    bool fd_pinned;  /* no name to open it by: never evicted */
+    unsigned fd_users;
+    struct node *lru_prev, *lru_next;
+
+    atomic_bool meta_dirty; /* mode, owner, times, xattrs or the name changed since the last fsync */
+    atomic_bool removed;    /* the last link is gone */
+
+    /* Directories: the id (loaded at first use) and whether its entries are known durable:
+     * changes counts creates, links, renames and removals in it; synced is the count at the last fsync. */
+    atomic_bool dir_loaded;
+    uint8_t dir_id[ID_BYTES];
+    _Atomic uint64_t changes, synced;
+
+    /* Regular files: contents (file.c), made at first use, NULL until then. Guarded by file_lock. */
+    pthread_mutex_t file_lock;
+    struct file *file;
+};
+
+/* ---- the tree gives (node.c, fdcache.c, tree.c) ---- */
+
+/* A descriptor of the node, borrowed until node_fd_put. Directories: O_RDONLY (O_PATH where reading is not
+ * permitted). Regular files: O_RDWR when write, else O_RDONLY or better; NOFOLLOW; checked to be the same
+ * (dev, ino). Opens by path when none is cached; an owner's file without the needed owner permission bits is
+ * opened by granting them to the owner for the moment. -ESTALE when no name is known and none is cached. */
+int node_fd_get(struct node *n, bool write, int *fd);
+void node_fd_put(struct node *n);
+
+/* The ciphertext path from the volume's root, no leading slash; "" for the root. -ENAMETOOLONG, -ESTALE. */
+int node_path(struct node *n, char *path, size_t size);
+
+/* fsyncs every directory up the path whose entries are not known durable. */
+int node_sync_path(struct node *n);
+
+/* The directory's id, loading and checking its record at first use. Caller is inside volume_enter. */
+int node_dir_id(struct node *dir, uint8_t id[static ID_BYTES]);
+
+/* Set up and torn down by volume_open and volume_close. */
+int node_tables_init(struct volume *v); /* nodes, fds, root node */
+void node_tables_free(struct volume *v);
+
+/* Fills nodes, open_fds and pinned_fds. */
+void node_tables_stats(struct volume *v, struct volume_stats *out);
+
+/* Removes the latchfs.tmp.* of earlier lives from the root; once, while opening, with the lock on the volume
+ * held. In other directories they go when the directory is first listed. */
+int tree_clean_root(struct volume *v);
+
+/* ---- the files give (file*.c) ---- */
+
+/* Turns a backing stat of a regular file into the plaintext's: size, blocks, mtime with pending changes. */
+void file_fix_stat(struct node *n, struct stat *st);
+
+/* The plaintext mtime was set explicitly (already on the backing file). */
+void file_mtime_set(struct node *n, struct timespec mtime);
+
+/* Data durable and in place: before a rename over another file. */
+int file_settle(struct node *n);
+
+/* What xattrs of a regular file are bound to. With create, a file without a header gets one; otherwise such
+ * a file answers -ENODATA. k is locked memory of the caller's. epoch 0 asks for the newest; *got tells. */
+struct file_xattr_keys {
+    uint8_t id[ID_BYTES];
+    uint8_t key[LFS_KEY_BYTES]; /* FILE_SUB_XATTR of that epoch's file key */
+};
+int file_xattr_keys(struct node *n, bool create, uint16_t epoch, struct file_xattr_keys *k, uint16_t *got);
+
+/* The last link is gone (n->removed is set): pending changes need not reach the disk. dir: where it was. */
+void file_removed(struct node *n, struct node *dir);
+
+/* The known name has changed (call after a rename, outside tree_lock): keeps the journal's hint right. */
+void file_renamed(struct node *n);
+
+/* The node is being freed: wipes and frees n->file. A file with pending changes holds a reference on its
+ * node, so there are none. Takes a node without file state. */
+void file_drop(struct node *n);
+
+#endif

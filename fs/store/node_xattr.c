@@ -1,0 +1,324 @@
+/* Extended attributes: encrypted ones of files and directories, and POSIX ACLs passed through. */
+#include "fs/store/tree.h"
+#include "latchfs/xattr.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/xattr.h>
+
+#define VALUE_MAX 65536u /* of the system, stored form included */
+
+static bool is_prefix(const char *name, const char *prefix)
+{
+    size_t len = strlen(prefix);
+    return strncmp(name, prefix, len) == 0 && name[len] != '\0';
+}
+
+static bool is_acl(const char *name)
+{
+    return strcmp(name, "system.posix_acl_access") == 0 || strcmp(name, "system.posix_acl_default") == 0;
+}
+
+static bool is_encrypted(const char *name)
+{
+    return is_prefix(name, "user.") || is_prefix(name, "trusted.") || is_prefix(name, "security.");
+}
+
+static bool can_have(const struct node *n)
+{
+    return S_ISREG(n->type) || S_ISDIR(n->type);
+}
+
+/* ---- whose attributes they are ---- */
+
+/* Locked memory: key. */
+struct owner {
+    struct file_xattr_keys keys; /* of a file: as file_xattr_keys gave; of a directory: id and key */
+    uint16_t epoch;
+};
+
+static struct xattr_owner binding(const struct node *n, const struct owner *o)
+{
+    return (struct xattr_owner){
+        .kind = S_ISDIR(n->type) ? KIND_DIR_XATTR : KIND_XATTR,
+        .suite = n->vol->suite,
+        .epoch = o->epoch,
+        .id = o->keys.id,
+    };
+}
+
+static int owner_load(struct node *n, bool create, uint16_t epoch, struct owner *o)
+{
+    if (!S_ISDIR(n->type))
+        return file_xattr_keys(n, create, epoch, &o->keys, &o->epoch);
+    o->epoch = 1;
+    memcpy(o->keys.key, n->vol->pd->names.xattr, LFS_KEY_BYTES);
+    return node_dir_id(n, o->keys.id);
+}
+
+static void owner_freep(struct owner **o)
+{
+    locked_free(*o);
+}
+
+/* ---- reading ---- */
+
+/* Most files have no attribute of ours, and the header need not be read to know that. */
+static bool has_none(int fd)
+{
+    char list[1024];
+    ssize_t n = flistxattr(fd, list, sizeof list);
+    for (ssize_t at = 0; at < n; at += (ssize_t)strlen(list + at) + 1)
+        if (strncmp(list + at, XATTR_STORED_PREFIX, sizeof XATTR_STORED_PREFIX - 1) == 0)
+            return false;
+    return n >= 0;
+}
+
+static ssize_t open_value(struct node *n, const char *name, const uint8_t *stored, size_t len,
+                          const struct owner *o, uint8_t *value)
+{
+    struct aead *a = thread_aead();
+    if (!a)
+        return -ENOMEM;
+    struct xattr_owner b = binding(n, o);
+    int r = aead_set_key(a, n->vol->suite, o->keys.key);
+    if (!r)
+        r = xattr_value_open(a, &b, name, stored, len, value);
+    aead_clear_key(a);
+    return r ? r : (ssize_t)(len - XATTR_OVERHEAD);
+}
+
+/* The stored value names the epoch of its key, and loading another key may use the scratch buffer: then it is
+ * read again. */
+static ssize_t get_stored(struct node *n, int fd, const char *name, struct owner *o, uint8_t *value, size_t size)
+{
+    char stored_name[256];
+    uint8_t *stored = thread_scratch();
+    int r = xattr_name_encrypt(&n->vol->pd->names, o->keys.id, name, stored_name);
+    if (r)
+        return r == -ENAMETOOLONG ? -ENODATA : r;
+    if (!stored)
+        return -ENOMEM;
+    for (;;) {
+        ssize_t len = fgetxattr(fd, stored_name, stored, VALUE_MAX);
+        int epoch = len < 0 ? -errno : xattr_value_epoch(stored, (size_t)len);
+        if (epoch < 0)
+            return epoch;
+        if (size == 0)
+            return len - (ssize_t)XATTR_OVERHEAD;
+        if ((size_t)len - XATTR_OVERHEAD > size)
+            return -ERANGE;
+        if (epoch == o->epoch)
+            return open_value(n, name, stored, (size_t)len, o, value);
+        r = owner_load(n, false, (uint16_t)epoch, o);
+        if (r || epoch != o->epoch)
+            return r && r != -ENODATA ? r : LFS_ERR_CORRUPT;
+    }
+}
+
+static ssize_t get_encrypted(struct node *n, int fd, const char *name, void *value, size_t size)
+{
+    if (has_none(fd))
+        return -ENODATA;
+    CLEANUP(owner_freep) struct owner *o = locked_alloc(sizeof *o);
+    int r = o ? owner_load(n, false, 0, o) : -ENOMEM;
+    return r ? r : get_stored(n, fd, name, o, value, size);
+}
+
+static ssize_t get(struct node *n, const char *name, void *value, size_t size)
+{
+    int fd, r = node_fd_get(n, false, &fd);
+    if (r)
+        return r;
+    ssize_t got;
+    if (is_acl(name)) {
+        got = fgetxattr(fd, name, value, size);
+        got = got < 0 ? -errno : got;
+    } else {
+        got = get_encrypted(n, fd, name, value, size);
+    }
+    node_fd_put(n);
+    return got;
+}
+
+ssize_t node_getxattr(struct node *n, const char *name, void *value, size_t size)
+{
+    if (!is_acl(name) && !is_encrypted(name))
+        return -EOPNOTSUPP;
+    if (!can_have(n))
+        return -ENODATA;
+    int r = tree_begin(n->vol);
+    if (r)
+        return r;
+    ssize_t got = get(n, name, value, size);
+    r = tree_end(n->vol, got < 0 ? (int)got : 0);
+    return r ? r : got;
+}
+
+/* ---- changing ---- */
+
+static int set_sealed(struct node *n, int fd, const char *name, const void *value, size_t size, int flags,
+                      struct owner *o)
+{
+    char stored_name[256];
+    uint8_t *stored = thread_scratch();
+    struct aead *a = thread_aead();
+    struct xattr_owner b = binding(n, o);
+    if (!a || !stored)
+        return -ENOMEM;
+    int r = xattr_name_encrypt(&n->vol->pd->names, o->keys.id, name, stored_name);
+    if (!r)
+        r = aead_set_key(a, n->vol->suite, o->keys.key);
+    if (!r)
+        r = xattr_value_seal(a, &b, name, value, size, stored);
+    aead_clear_key(a);
+    if (!r && fsetxattr(fd, stored_name, stored, size + XATTR_OVERHEAD, flags))
+        r = -errno;
+    return r;
+}
+
+static int set(struct node *n, const char *name, const void *value, size_t size, int flags)
+{
+    if (size > VALUE_MAX - XATTR_OVERHEAD && !is_acl(name))
+        return -ENOSPC;
+    CLEANUP(owner_freep) struct owner *o = locked_alloc(sizeof *o);
+    int fd, r = !o ? -ENOMEM : is_acl(name) ? 0 : owner_load(n, true, 0, o);
+    if (!r)
+        r = node_fd_get(n, false, &fd);
+    if (r)
+        return r;
+    if (is_acl(name))
+        r = fsetxattr(fd, name, value, size, flags) ? -errno : 0;
+    else
+        r = set_sealed(n, fd, name, value, size, flags, o);
+    node_fd_put(n);
+    if (!r)
+        n->meta_dirty = true;
+    return r;
+}
+
+int node_setxattr(struct node *n, const char *name, const void *value, size_t size, int flags)
+{
+    if (!can_have(n) || (!is_acl(name) && !is_encrypted(name)))
+        return -EOPNOTSUPP;
+    int r = tree_begin_change(n->vol);
+    return r ? r : tree_end(n->vol, set(n, name, value, size, flags));
+}
+
+static int remove_encrypted(struct node *n, int fd, const char *name)
+{
+    char stored_name[256];
+    if (has_none(fd))
+        return -ENODATA;
+    CLEANUP(owner_freep) struct owner *o = locked_alloc(sizeof *o);
+    int r = o ? owner_load(n, false, 0, o) : -ENOMEM;
+    if (!r)
+        r = xattr_name_encrypt(&n->vol->pd->names, o->keys.id, name, stored_name);
+    if (!r && fremovexattr(fd, stored_name))
+        r = -errno;
+    return r == -ENAMETOOLONG ? -ENODATA : r;
+}
+
+static int remove_attr(struct node *n, const char *name)
+{
+    int fd, r = node_fd_get(n, false, &fd);
+    if (r)
+        return r;
+    if (is_acl(name))
+        r = fremovexattr(fd, name) ? -errno : 0;
+    else
+        r = remove_encrypted(n, fd, name);
+    node_fd_put(n);
+    if (!r)
+        n->meta_dirty = true;
+    return r;
+}
+
+int node_removexattr(struct node *n, const char *name)
+{
+    if (!can_have(n) || (!is_acl(name) && !is_encrypted(name)))
+        return -EOPNOTSUPP;
+    int r = tree_begin_change(n->vol);
+    return r ? r : tree_end(n->vol, remove_attr(n, name));
+}
+
+/* ---- listing ---- */
+
+struct listing {
+    char *list;
+    size_t size, used;
+    bool with_trusted;
+};
+
+static int list_add(struct listing *l, const char *name)
+{
+    size_t len = strlen(name) + 1;
+    if (!l->with_trusted && is_prefix(name, "trusted."))
+        return 0;
+    if (l->size > 0 && len > l->size - l->used)
+        return -ERANGE;
+    if (l->size > 0)
+        memcpy(l->list + l->used, name, len);
+    l->used += len;
+    return 0;
+}
+
+/* Names that do not decrypt are counted and left out. */
+static int list_one(struct node *n, const char *stored, const struct owner *o, struct listing *l)
+{
+    char name[XATTR_PLAIN_MAX + 1];
+    if (is_acl(stored))
+        return list_add(l, stored);
+    if (!o || strncmp(stored, XATTR_STORED_PREFIX, sizeof XATTR_STORED_PREFIX - 1) != 0)
+        return 0;
+    int r = xattr_name_decrypt(&n->vol->pd->names, o->keys.id, stored, name);
+    if (r == LFS_ERR_AUTH || r == LFS_ERR_CORRUPT) {
+        volume_note(n->vol, r);
+        return 0;
+    }
+    return r ? r : list_add(l, name);
+}
+
+static int list_all(struct node *n, int fd, struct listing *l)
+{
+    CLEANUP(owner_freep) struct owner *o = locked_alloc(sizeof *o);
+    int r = o ? 0 : -ENOMEM;
+    bool none = has_none(fd);
+    if (!r && !none)
+        r = owner_load(n, false, 0, o);
+    if (r == -ENODATA) {
+        none = true;
+        r = 0;
+    }
+    char *stored = (char *)thread_scratch();
+    if (r || !stored)
+        return r ? r : -ENOMEM;
+    ssize_t len = flistxattr(fd, stored, SCRATCH_BYTES);
+    if (len < 0)
+        return -errno;
+    for (ssize_t at = 0; !r && at < len; at += (ssize_t)strlen(stored + at) + 1)
+        r = list_one(n, stored + at, none ? NULL : o, l);
+    return r;
+}
+
+static int list_node(struct node *n, struct listing *l)
+{
+    int fd, r = node_fd_get(n, false, &fd);
+    if (r)
+        return r;
+    r = list_all(n, fd, l);
+    node_fd_put(n);
+    return r;
+}
+
+ssize_t node_listxattr(struct node *n, char *list, size_t size, bool with_trusted)
+{
+    struct listing l = {.list = list, .size = size, .with_trusted = with_trusted};
+    if (!can_have(n))
+        return 0;
+    int r = tree_begin(n->vol);
+    if (r)
+        return r;
+    r = tree_end(n->vol, list_node(n, &l));
+    return r ? r : (ssize_t)l.used;
+}

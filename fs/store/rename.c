@@ -1,0 +1,179 @@
+/* rename: finding out what stands where, locking it, and choosing the move. */
+#include "fs/store/rename.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+
+static int look(struct side *s)
+{
+    int r = entry_stat(&s->e, &s->st);
+    s->there = !r;
+    return r == -ENOENT ? 0 : r;
+}
+
+static bool same_inode(const struct stat *a, const struct stat *b)
+{
+    return a->st_ino == b->st_ino && a->st_dev == b->st_dev;
+}
+
+/* ---- contents first: what replaces a file is whole on disk before it does ---- */
+
+static int settle(struct side *s)
+{
+    if (!S_ISREG(s->st.st_mode))
+        return 0;
+    struct node *n = node_find(s->e.dir->vol, &s->st);
+    if (!n)
+        return 0;
+    int r = file_settle(n);
+    node_unref(n, 1);
+    return r;
+}
+
+static int settle_both(struct side *from, struct side *to, unsigned flags)
+{
+    int r = look(from);
+    if (!r)
+        r = look(to);
+    if (r || !from->there || !to->there || (flags & RENAME_NOREPLACE))
+        return r;
+    r = settle(from);
+    return !r && (flags & RENAME_EXCHANGE) ? settle(to) : r;
+}
+
+/* ---- locks ---- */
+
+static void add_locks(struct dir_set *set, const struct side *s)
+{
+    struct volume *v = s->e.dir->vol;
+    dir_set_add(set, v, s->e.dir->dev, s->e.dir->ino);
+    if (s->there && S_ISDIR(s->st.st_mode))
+        dir_set_add(set, v, s->st.st_dev, s->st.st_ino);
+}
+
+static bool unchanged(const struct side *s, const struct side *before)
+{
+    return s->there == before->there && (!s->there || same_inode(&s->st, &before->st));
+}
+
+/* Locks both directories, and those that the names stand for; looks again until the locks are the right ones. */
+static int lock_sides(struct side *from, struct side *to, struct dir_set *set)
+{
+    for (;;) {
+        struct side was_from = *from, was_to = *to;
+        *set = (struct dir_set){0};
+        add_locks(set, from);
+        add_locks(set, to);
+        dir_set_lock(set);
+        int r = look(from);
+        if (!r)
+            r = look(to);
+        if (!r && unchanged(from, &was_from) && unchanged(to, &was_to))
+            return 0;
+        dir_set_unlock(set);
+        if (r)
+            return r;
+    }
+}
+
+/* ---- what is allowed ---- */
+
+/* 1: nothing is to be done. */
+static int check(const struct side *from, const struct side *to, unsigned flags)
+{
+    if (!from->there || from->e.dir->removed || to->e.dir->removed)
+        return -ENOENT;
+    if (flags & RENAME_EXCHANGE)
+        return !to->there ? -ENOENT : same_inode(&from->st, &to->st);
+    if (!to->there)
+        return 0;
+    if (flags & RENAME_NOREPLACE)
+        return -EEXIST;
+    if (same_inode(&from->st, &to->st))
+        return 1;
+    if (S_ISDIR(from->st.st_mode) && !S_ISDIR(to->st.st_mode))
+        return -ENOTDIR;
+    return !S_ISDIR(from->st.st_mode) && S_ISDIR(to->st.st_mode) ? -EISDIR : 0;
+}
+
+/* A directory to be replaced needs a node, whose descriptor tells whether it is empty. */
+static int find_nodes(struct side *from, struct side *to)
+{
+    from->n = node_find(from->e.dir->vol, &from->st);
+    if (!to->there)
+        return 0;
+    if (S_ISDIR(to->st.st_mode))
+        return node_obtain(to->e.dir, &to->st, to->e.cn.stored, &to->n);
+    to->n = node_find(to->e.dir->vol, &to->st);
+    return 0;
+}
+
+static void note_changes(struct side *from, struct side *to)
+{
+    entry_changed(&from->e);
+    if (to->e.dir != from->e.dir)
+        entry_changed(&to->e);
+    if (from->n)
+        from->n->meta_dirty = true;
+    if (to->n)
+        to->n->meta_dirty = true;
+}
+
+static int rename_locked(struct side *from, struct side *to, unsigned flags, struct victim *w)
+{
+    int r = check(from, to, flags);
+    if (r)
+        return r > 0 ? 0 : r;
+    r = find_nodes(from, to);
+    if (!r)
+        r = flags & RENAME_EXCHANGE ? rename_exchange(from, to) : rename_plain(from, to, w);
+    if (!r)
+        note_changes(from, to);
+    return r;
+}
+
+static int rename_sides(struct side *from, struct side *to, unsigned flags)
+{
+    struct dir_set set;
+    struct victim w = {0};
+    int r = settle_both(from, to, flags);
+    if (!r)
+        r = lock_sides(from, to, &set);
+    if (r)
+        return r;
+    r = rename_locked(from, to, flags, &w);
+    dir_set_unlock(&set);
+    victim_put(&w);
+    if (from->n)
+        node_unref(from->n, 1);
+    if (to->n)
+        node_unref(to->n, 1);
+    return r;
+}
+
+static int rename_names(struct node *dir, const char *name, struct node *newdir, const char *newname,
+                        unsigned flags)
+{
+    struct side from = {.n = NULL}, to = {.n = NULL};
+    int r = entry_get(dir, name, &from.e);
+    if (r)
+        return r;
+    r = entry_get(newdir, newname, &to.e);
+    if (!r) {
+        r = rename_sides(&from, &to, flags);
+        entry_put(&to.e);
+    }
+    entry_put(&from.e);
+    return r;
+}
+
+int node_rename(struct node *dir, const char *name, struct node *newdir, const char *newname, unsigned flags)
+{
+    bool known = (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE)) == 0;
+    if (!known || flags == (RENAME_NOREPLACE | RENAME_EXCHANGE))
+        return -EINVAL;
+    int r = tree_begin_change(dir->vol);
+    return r ? r : tree_end(dir->vol, rename_names(dir, name, newdir, newname, flags));
+}

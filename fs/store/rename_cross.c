@@ -1,0 +1,128 @@
+/* What moves to another directory. */
+#include "fs/store/rename.h"
+
+#include "latchfs/symlink.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static int begin_dir(struct crossing *c)
+{
+    struct volume *v = c->from->e.dir->vol;
+    struct dirrec both;
+    c->fd = fd_openat(v, c->from->e.fd, c->from->e.cn.stored, O_RDONLY | O_DIRECTORY, 0);
+    if (c->fd == -EACCES)
+        c->fd = fd_openat(v, c->from->e.fd, c->from->e.cn.stored, O_PATH | O_DIRECTORY, 0);
+    if (c->fd < 0)
+        return c->fd;
+    int r = record_read(v, c->fd, &c->rec);
+    if (!r && !record_fits(&c->rec, c->from->e.id))
+        r = LFS_ERR_AUTH;
+    if (!r) {
+        both = c->rec;
+        memcpy(both.parent[0], c->from->e.id, ID_BYTES);
+        memcpy(both.parent[1], c->to->e.id, ID_BYTES);
+        r = record_update(v, c->fd, &both, true);
+    }
+    if (r) {
+        close(c->fd);
+        c->fd = -1;
+    }
+    return r;
+}
+
+static void copy_attributes(int dirfd, const char *name, const struct stat *st)
+{
+    struct timespec t[2] = {st->st_atim, st->st_mtim};
+    if (fchownat(dirfd, name, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW) == 0 || errno == EPERM)
+        utimensat(dirfd, name, t, AT_SYMLINK_NOFOLLOW);
+}
+
+static int begin_link(struct crossing *c)
+{
+    const struct entry *from = &c->from->e, *to = &c->to->e;
+    struct volume *v = from->dir->vol;
+    char target[SYMLINK_PLAIN_MAX + 1];
+    int r = link_read(v, from->fd, from->cn.stored, from->id, target);
+    if (r)
+        return r;
+    tmp_name(v, c->tmp);
+    r = link_make(v, to->fd, to->id, target, c->tmp);
+    if (r)
+        return r;
+    copy_attributes(to->fd, c->tmp, &c->from->st);
+    if (fstatat(to->fd, c->tmp, &c->st, AT_SYMLINK_NOFOLLOW)) {
+        r = -errno;
+        link_remove(to->fd, c->tmp);
+    }
+    return r;
+}
+
+int crossing_begin(const struct side *from, const struct side *to, struct crossing *c)
+{
+    *c = (struct crossing){.kind = CROSS_NONE, .from = from, .to = to, .fd = -1};
+    if (from->e.dir == to->e.dir)
+        return 0;
+    int r = 0;
+    if (S_ISDIR(from->st.st_mode))
+        r = begin_dir(c);
+    else if (S_ISLNK(from->st.st_mode))
+        r = begin_link(c);
+    if (!r && S_ISDIR(from->st.st_mode))
+        c->kind = CROSS_DIR;
+    else if (!r && S_ISLNK(from->st.st_mode))
+        c->kind = CROSS_LINK;
+    return r;
+}
+
+void crossing_abort(struct crossing *c)
+{
+    if (c->kind == CROSS_DIR) {
+        record_update(c->from->e.dir->vol, c->fd, &c->rec, false);
+        close(c->fd);
+    } else if (c->kind == CROSS_LINK) {
+        link_remove(c->to->e.fd, c->tmp);
+    }
+    c->kind = CROSS_NONE;
+}
+
+/* Until the move is known to be on disk the record names both parents, and may do so for ever. */
+static int finish_dir(struct crossing *c)
+{
+    struct volume *v = c->from->e.dir->vol;
+    struct dirrec d = c->rec;
+    memcpy(d.parent[0], c->to->e.id, ID_BYTES);
+    memset(d.parent[1], 0, ID_BYTES);
+    int r = dir_fd_sync(v, c->to->e.fd);
+    if (!r)
+        r = dir_fd_sync(v, c->from->e.fd);
+    if (!r)
+        r = record_update(v, c->fd, &d, false);
+    close(c->fd);
+    return r;
+}
+
+int crossing_finish(struct crossing *c)
+{
+    int r = c->kind == CROSS_DIR ? finish_dir(c) : 0;
+    c->kind = CROSS_NONE;
+    return r;
+}
+
+/* The new link stands before the node turns to it, so that a lookup finds one or the other. */
+int crossing_place_link(struct crossing *c, unsigned flags)
+{
+    const struct entry *to = &c->to->e;
+    int r = renameat2(to->fd, c->tmp, to->fd, to->cn.stored, flags) ? -errno : 0;
+    if (r == -EINVAL && flags)
+        r = renameat(to->fd, c->tmp, to->fd, to->cn.stored) ? -errno : 0;
+    if (!r && c->from->n) {
+        fd_drop(c->from->n);
+        node_rekey(c->from->n, &c->st);
+    }
+    return r;
+}

@@ -1,0 +1,249 @@
+/* The moves themselves. tree_lock is held for writing around a backing rename and the places it changes. */
+#include "fs/store/rename.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static int rename_at(const struct side *from, const struct side *to, unsigned flags)
+{
+    if (renameat2(from->e.fd, from->e.cn.stored, to->e.fd, to->e.cn.stored, flags) == 0)
+        return 0;
+    /* A filesystem without the flag: that nothing stands there has been seen under the locks. */
+    if (errno == EINVAL && flags == RENAME_NOREPLACE &&
+        renameat(from->e.fd, from->e.cn.stored, to->e.fd, to->e.cn.stored) == 0)
+        return 0;
+    return -errno;
+}
+
+static int place_for(const struct side *what, const struct side *where, struct place *p)
+{
+    *p = (struct place){NULL, NULL};
+    return what->n ? place_new(where->e.dir, where->e.cn.stored, p) : 0;
+}
+
+/* ---- to a name that is free, or over what is no directory ---- */
+
+static int move_over(struct side *from, struct side *to)
+{
+    struct volume *v = from->e.dir->vol;
+    struct place p;
+    int r = place_for(from, to, &p);
+    if (r)
+        return r;
+    pthread_rwlock_wrlock(&v->tree_lock);
+    r = rename_at(from, to, to->there ? 0 : RENAME_NOREPLACE);
+    if (!r && from->n)
+        p = place_swap(from->n, p);
+    pthread_rwlock_unlock(&v->tree_lock);
+    place_release(v, &p);
+    return r;
+}
+
+/* The new link first, then the old one goes: between the two both stand, and none is lost. */
+static int move_link(struct crossing *c, struct side *from, struct side *to)
+{
+    struct volume *v = from->e.dir->vol;
+    struct place p;
+    int r = place_for(from, to, &p);
+    if (r)
+        return r;
+    pthread_rwlock_wrlock(&v->tree_lock);
+    r = crossing_place_link(c, to->there ? 0 : RENAME_NOREPLACE);
+    if (!r && from->n)
+        p = place_swap(from->n, p);
+    pthread_rwlock_unlock(&v->tree_lock);
+    place_release(v, &p);
+    if (!r)
+        link_remove(from->e.fd, from->e.cn.stored);
+    return r;
+}
+
+static int move_to_name(struct side *from, struct side *to, struct victim *w)
+{
+    struct crossing c;
+    int r = to->there ? victim_get(&to->e, &to->st, w) : 0;
+    if (r)
+        return r;
+    if (to->there)
+        victim_link_away(&to->e, w);
+    r = crossing_begin(from, to, &c);
+    if (!r) {
+        r = c.kind == CROSS_LINK ? move_link(&c, from, to) : move_over(from, to);
+        if (r)
+            crossing_abort(&c);
+        else
+            crossing_finish(&c);
+    }
+    if (to->there)
+        victim_settle(&to->e, w, r);
+    return r;
+}
+
+/* ---- a directory over an empty one ---- */
+
+static int check_empty(struct side *s)
+{
+    int fd, r = s->n ? node_fd_get(s->n, false, &fd) : LFS_ERR_MISUSE;
+    if (r)
+        return r;
+    r = dir_check_empty(fd);
+    node_fd_put(s->n);
+    return r;
+}
+
+/* The two change places; where the filesystem can't, the empty one makes room first. tmp gets the name where
+ * the empty one then is, in the directory *fd. */
+static int swap_dirs(struct side *from, struct side *to, const char *tmp, int *fd)
+{
+    int r = rename_at(from, to, RENAME_EXCHANGE);
+    *fd = from->e.fd;
+    if (!r && renameat(from->e.fd, from->e.cn.stored, from->e.fd, tmp)) {
+        r = -errno;
+        rename_at(from, to, RENAME_EXCHANGE);
+        return r;
+    }
+    if (r != -EINVAL)
+        return r;
+    *fd = to->e.fd;
+    if (renameat(to->e.fd, to->e.cn.stored, to->e.fd, tmp))
+        return -errno;
+    r = rename_at(from, to, RENAME_NOREPLACE);
+    if (r)
+        renameat(to->e.fd, tmp, to->e.fd, to->e.cn.stored);
+    return r;
+}
+
+static int swap_and_place(struct side *from, struct side *to, const char *tmp, int *fd)
+{
+    struct volume *v = from->e.dir->vol;
+    struct place p;
+    int r = place_for(from, to, &p);
+    if (r)
+        return r;
+    pthread_rwlock_wrlock(&v->tree_lock);
+    r = swap_dirs(from, to, tmp, fd);
+    if (!r && from->n)
+        p = place_swap(from->n, p);
+    pthread_rwlock_unlock(&v->tree_lock);
+    place_release(v, &p);
+    return r;
+}
+
+/* Both records name both parents while either directory may be seen at either name. */
+static int move_over_dir(struct side *from, struct side *to, struct victim *w)
+{
+    struct volume *v = from->e.dir->vol;
+    struct crossing there, back;
+    char tmp[TMP_NAME_MAX];
+    int fd, r = check_empty(to);
+    if (!r)
+        r = victim_get(&to->e, &to->st, w);
+    if (r)
+        return r;
+    tmp_name(v, tmp);
+    r = crossing_begin(from, to, &there);
+    if (!r && (r = crossing_begin(to, from, &back)) != 0)
+        crossing_abort(&there);
+    if (!r && (r = swap_and_place(from, to, tmp, &fd)) != 0) {
+        crossing_abort(&back);
+        crossing_abort(&there);
+    }
+    if (!r) {
+        crossing_finish(&there);
+        if (back.fd >= 0)
+            close(back.fd);
+        if (!w->bury)
+            dir_discard(v, fd, tmp);
+        else if (renameat(fd, tmp, v->root_fd, w->tmp))
+            w->bury = false;
+    }
+    victim_settle(&to->e, w, r);
+    return r;
+}
+
+/* ---- the whole ---- */
+
+int rename_plain(struct side *from, struct side *to, struct victim *w)
+{
+    bool made;
+    int r = long_name_put(&to->e, &made);
+    if (r)
+        return r;
+    r = to->there && S_ISDIR(to->st.st_mode) ? move_over_dir(from, to, w) : move_to_name(from, to, w);
+    if (!r)
+        long_name_drop(&from->e);
+    else if (made && !to->there)
+        long_name_drop(&to->e);
+    return r;
+}
+
+static int exchange_places(struct side *from, struct side *to, struct place *pf, struct place *pt)
+{
+    struct volume *v = from->e.dir->vol;
+    pthread_rwlock_wrlock(&v->tree_lock);
+    int r = rename_at(from, to, RENAME_EXCHANGE);
+    if (!r && from->n)
+        *pf = place_swap(from->n, *pf);
+    if (!r && to->n)
+        *pt = place_swap(to->n, *pt);
+    pthread_rwlock_unlock(&v->tree_lock);
+    return r;
+}
+
+/* The old link is now under the new name, sealed for the other directory: the new one replaces it. Its sidecar
+ * stayed behind. */
+static int renew_link(struct crossing *c)
+{
+    struct victim old = {.n = NULL};
+    const struct entry *from = &c->from->e;
+    if (c->kind != CROSS_LINK)
+        return 0;
+    link_sidecar(c->to->e.fd, c->to->e.cn.stored, &c->from->st, old.sidecar);
+    int r = crossing_place_link(c, 0);
+    if (!r && old.sidecar[0] && c->from->st.st_nlink == 1)
+        unlinkat(from->fd, old.sidecar, 0);
+    return r;
+}
+
+static int exchange_prepared(struct side *from, struct side *to, struct crossing c[static 2])
+{
+    struct volume *v = from->e.dir->vol;
+    struct place pf, pt;
+    int r = place_for(from, to, &pf);
+    if (r)
+        return r;
+    r = place_for(to, from, &pt);
+    if (!r)
+        r = exchange_places(from, to, &pf, &pt);
+    if (!r)
+        r = renew_link(&c[0]);
+    if (!r)
+        r = renew_link(&c[1]);
+    place_release(v, &pf);
+    place_release(v, &pt);
+    return r;
+}
+
+int rename_exchange(struct side *from, struct side *to)
+{
+    struct crossing c[2];
+    int r = crossing_begin(from, to, &c[0]);
+    if (r)
+        return r;
+    r = crossing_begin(to, from, &c[1]);
+    if (r) {
+        crossing_abort(&c[0]);
+        return r;
+    }
+    r = exchange_prepared(from, to, c);
+    for (int i = 0; i < 2; i++) {
+        if (r)
+            crossing_abort(&c[i]);
+        else
+            crossing_finish(&c[i]);
+    }
+    return r;
+}

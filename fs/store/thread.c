@@ -1,0 +1,55 @@
+/* What every worker thread keeps for itself. */
+#include "fs/store/volume.h"
+
+#include <stdlib.h>
+
+struct thread_state {
+    struct aead *aead;
+    uint8_t *scratch;
+};
+
+static pthread_key_t key;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void state_free(void *p)
+{
+    struct thread_state *t = p;
+    aead_free(t->aead);
+    free(t->scratch);
+    free(t);
+}
+
+static void make_key(void)
+{
+    pthread_key_create(&key, state_free);
+}
+
+static struct thread_state *state(void)
+{
+    pthread_once(&once, make_key);
+    struct thread_state *t = pthread_getspecific(key);
+    if (!t) {
+        t = calloc(1, sizeof *t);
+        if (t && pthread_setspecific(key, t)) {
+            free(t);
+            t = NULL;
+        }
+    }
+    return t;
+}
+
+struct aead *thread_aead(void)
+{
+    struct thread_state *t = state();
+    if (t && !t->aead)
+        t->aead = aead_new();
+    return t ? t->aead : NULL;
+}
+
+uint8_t *thread_scratch(void)
+{
+    struct thread_state *t = state();
+    if (t && !t->scratch)
+        t->scratch = aligned_alloc(PAGE_BYTES, SCRATCH_BYTES);
+    return t ? t->scratch : NULL;
+}

@@ -1,0 +1,192 @@
+/* What every operation on names begins and ends with, and lookup. */
+#include "fs/store/tree.h"
+#include "latchfs/io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+int tree_begin(struct volume *v)
+{
+    return volume_enter(v, false);
+}
+
+int tree_begin_change(struct volume *v)
+{
+    int r = volume_enter(v, false);
+    if (r)
+        return r;
+    r = volume_check_writable(v);
+    if (r)
+        volume_leave(v);
+    return r;
+}
+
+int tree_end(struct volume *v, int r)
+{
+    volume_leave(v);
+    return r == LFS_ERR_AUTH || r == LFS_ERR_CORRUPT ? volume_note(v, r) : r;
+}
+
+/* ---- temporary names ---- */
+
+static pthread_once_t life_once = PTHREAD_ONCE_INIT;
+static char life[17]; /* of this process: what has it is not left over from another */
+static _Atomic uint64_t tmp_counter;
+
+static void make_life(void)
+{
+    snprintf(life, sizeof life, "%08x%08x", randombytes_random(), randombytes_random());
+}
+
+void tmp_name(struct volume *v, char out[static TMP_NAME_MAX])
+{
+    pthread_once(&life_once, make_life);
+    snprintf(out, TMP_NAME_MAX, TMP_PREFIX "%s%llx", life, (unsigned long long)tmp_counter++);
+}
+
+bool tmp_is_name(const char *stored)
+{
+    return strncmp(stored, TMP_PREFIX, sizeof TMP_PREFIX - 1) == 0;
+}
+
+bool tmp_is_ours(const struct volume *v, const char *stored)
+{
+    pthread_once(&life_once, make_life);
+    return strncmp(stored + sizeof TMP_PREFIX - 1, life, sizeof life - 1) == 0;
+}
+
+static int discard_left(const char *name, unsigned char type, void *arg)
+{
+    struct volume *v = arg;
+    if (tmp_is_name(name) && !tmp_is_ours(v, name))
+        tmp_discard(v, v->root_fd, name);
+    return 0;
+}
+
+int tree_clean_root(struct volume *v)
+{
+    return dir_scan(v->root_fd, discard_left, v);
+}
+
+/* ---- small files and syncs ---- */
+
+static int small_file_fill(int fd, const void *data, size_t len)
+{
+    struct stat st;
+    if (fstat(fd, &st))
+        return -errno;
+    /* A umask or default ACL may have left the owner without access to what is ours to read. */
+    if ((st.st_mode & (S_IRUSR | S_IWUSR)) != (S_IRUSR | S_IWUSR) &&
+        fchmod(fd, (st.st_mode & 07777) | S_IRUSR | S_IWUSR))
+        return -errno;
+    int r = io_pwrite(fd, data, len, 0);
+    return r ? r : io_fsync(fd);
+}
+
+int small_file_write(struct volume *v, int dirfd, const char *name, int flags, const void *data, size_t len)
+{
+    AUTO_CLOSE int fd = fd_openat(v, dirfd, name, O_WRONLY | O_CREAT | flags, 0644);
+    if (fd < 0)
+        return fd;
+    int r = small_file_fill(fd, data, len);
+    if (r && (flags & O_EXCL))
+        unlinkat(dirfd, name, 0);
+    return r;
+}
+
+/* A directory that we may not read can't be synced alone. */
+int dir_fd_sync(struct volume *v, int fd)
+{
+    int r = io_fsync(fd);
+    if (r == -EBADF)
+        r = syncfs(v->root_fd) ? -errno : 0;
+    /* Some filesystems know no sync of directories. */
+    if (r == -EINVAL || r == -EOPNOTSUPP)
+        return 0;
+    if (r)
+        volume_fail_readonly(v, r, "sync of a directory");
+    return r;
+}
+
+/* ---- entries ---- */
+
+int entry_get(struct node *dir, const char *name, struct entry *e)
+{
+    if (!S_ISDIR(dir->type))
+        return -ENOTDIR;
+    if (dir->removed)
+        return -ENOENT;
+    int r = node_dir_id(dir, e->id);
+    if (!r)
+        r = name_encrypt(&dir->vol->pd->names, e->id, name, &e->cn);
+    if (!r)
+        r = node_fd_get(dir, false, &e->fd);
+    if (!r)
+        e->dir = dir;
+    return r;
+}
+
+void entry_put(struct entry *e)
+{
+    node_fd_put(e->dir);
+}
+
+int entry_stat(const struct entry *e, struct stat *st)
+{
+    if (fstatat(e->fd, e->cn.stored, st, AT_SYMLINK_NOFOLLOW))
+        return -errno;
+    return e->cn.is_long ? long_name_check(e) : 0;
+}
+
+void entry_changed(const struct entry *e)
+{
+    e->dir->changes++;
+    e->dir->meta_dirty = true;
+}
+
+void tree_fix_stat(struct node *n, struct stat *st)
+{
+    if (n->removed)
+        st->st_nlink = 0;
+    if (S_ISREG(n->type))
+        file_fix_stat(n, st);
+}
+
+static int lookup_entry(const struct entry *e, struct stat *st, struct node **out)
+{
+    int r = entry_stat(e, st);
+    if (!r && S_ISLNK(st->st_mode))
+        r = link_fix_size(e->fd, e->cn.stored, st);
+    return r ? r : node_obtain(e->dir, st, e->cn.stored, out);
+}
+
+static int lookup(struct node *dir, const char *name, struct stat *st, struct node **out)
+{
+    struct entry e;
+    struct stat raw;
+    struct node *n;
+    int r = entry_get(dir, name, &e);
+    if (r)
+        return r;
+    dir_rdlock(dir);
+    r = lookup_entry(&e, &raw, &n);
+    dir_unlock(dir);
+    entry_put(&e);
+    if (r)
+        return r;
+    tree_fix_stat(n, &raw);
+    *st = raw;
+    *out = n;
+    return 0;
+}
+
+int node_lookup(struct node *dir, const char *name, struct stat *st, struct node **out)
+{
+    int r = tree_begin(dir->vol);
+    return r ? r : tree_end(dir->vol, lookup(dir, name, st, out));
+}

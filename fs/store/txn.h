@@ -1,0 +1,40 @@
+/* A transaction: one journal entry that changes one file. Build it with the file's write lock held, commit,
+ * then bring the file's memory up to date; on an error nothing has changed. Ciphertext passed in must stay
+ * until commit. */
+#ifndef LATCHFS_STORE_TXN_H
+#define LATCHFS_STORE_TXN_H
+
+#include "fs/store/file.h"
+
+#define TXN_ITEM_BYTES (24u << 10)
+#define TXN_PIECES 260
+
+struct txn {
+    struct file *f;
+    struct wcur items;
+    struct iovec data[TXN_PIECES];
+    int data_n;
+    uint64_t data_bytes;
+    uint64_t seq;     /* after commit */
+    uint64_t data_at; /* after commit: journal offset of the first data byte */
+    bool fresh, hint;
+    uint8_t buf[TXN_ITEM_BYTES];
+};
+
+void txn_begin(struct txn *t, struct file *f);
+
+/* count chunks from first on. records: count times 32 bytes; cipher: the chunk i at i * PAGE_BYTES; lengths
+ * from the records. With fresh the data is in place already and stays out of the entry. */
+void txn_chunks(struct txn *t, uint64_t first, uint32_t count, bool fresh, const uint8_t *records,
+                const uint8_t *cipher);
+void txn_cut(struct txn *t, uint64_t length);
+void txn_punch(struct txn *t, uint64_t first, uint64_t count);
+void txn_inline(struct txn *t, const uint8_t *cipher, uint16_t length);
+
+/* Stamps the generation, sets the MAC, puts the header in. Last item. */
+void txn_header(struct txn *t, struct file_header *h);
+
+/* Appends to the journal. *reserved is consumed (0 afterwards), also on error. */
+int txn_commit(struct txn *t, uint64_t *reserved);
+
+#endif

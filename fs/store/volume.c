@@ -1,0 +1,226 @@
+/* The life of a volume: created, opened (and replayed), closed. */
+#include "fs/store/file.h"
+
+#include "latchfs/dirrec.h"
+#include "latchfs/io.h"
+#include "latchfs/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define JOURNAL_BYTES (UINT64_C(64) << 20)
+
+/* ---- what calls ask of the volume ---- */
+
+int volume_enter(struct volume *v, bool writing)
+{
+    int state = atomic_load(&v->lock_state);
+    if (state == VOLUME_LOCKED || (state == VOLUME_LOCKING && !writing))
+        return LFS_ERR_NOKEY;
+    pthread_rwlock_rdlock(&v->key_lock);
+    if (v->pd)
+        return 0;
+    pthread_rwlock_unlock(&v->key_lock);
+    return LFS_ERR_NOKEY;
+}
+
+void volume_leave(struct volume *v)
+{
+    int saved = errno;
+    pthread_rwlock_unlock(&v->key_lock);
+    errno = saved;
+}
+
+int volume_check_writable(const struct volume *v)
+{
+    return v->opt.read_only || atomic_load(&v->read_only) ? -EROFS : 0;
+}
+
+void volume_fail_readonly(struct volume *v, int err, const char *what)
+{
+    if (!atomic_exchange(&v->read_only, true))
+        log_error("%s failed: %s; the volume is read-only from now on", what, lfs_strerror(err));
+}
+
+int volume_note(struct volume *v, int err)
+{
+    if (err == LFS_ERR_CORRUPT || err == LFS_ERR_AUTH)
+        atomic_fetch_add(&v->auth_failures, 1);
+    return err;
+}
+
+bool volume_is_readonly(const struct volume *v)
+{
+    return volume_check_writable(v) != 0;
+}
+
+
+/* ---- creating ---- */
+
+int volume_create(int dirfd, const struct keyset *keys)
+{
+    uint8_t record[DIRREC_BYTES];
+    struct dirrec d = {0};
+    struct name_keys *names = locked_alloc(sizeof *names);
+    if (!names)
+        return -ENOMEM;
+    randombytes_buf(d.id, sizeof d.id);
+    memcpy(d.parent[0], d.id, sizeof d.id);
+    memcpy(d.pd_id, keys->pd_id, sizeof d.pd_id);
+    name_keys_derive(keys->name_key, names);
+    dirrec_encode(&d, names, record);
+    locked_free(names);
+    int r = io_replace_file(dirfd, DIRREC_NAME, record, sizeof record, 0600);
+    return r ? r : journal_create(dirfd, keys->volume_id, keys->journal_key, false);
+}
+
+/* ---- opening ---- */
+
+struct pd_keys *volume_make_keys(const struct keyset *keys)
+{
+    struct pd_keys *pd = locked_alloc(sizeof *pd);
+    if (pd) {
+        pd->set = *keys;
+        name_keys_derive(keys->name_key, &pd->names);
+    }
+    return pd;
+}
+
+static struct volume *volume_alloc(const struct keyset *keys, const struct volume_options *o)
+{
+    struct volume *v = calloc(1, sizeof *v);
+    if (!v)
+        return NULL;
+    pthread_condattr_t monotonic;
+    v->root_fd = -1;
+    v->opt = *o;
+    v->suite = keys->suite;
+    memcpy(v->id, keys->volume_id, ID_BYTES);
+    pthread_rwlock_init(&v->key_lock, NULL);
+    pthread_rwlock_init(&v->tree_lock, NULL);
+    pthread_mutex_init(&v->dirty_lock, NULL);
+    pthread_mutex_init(&v->checkpoint_lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&v->flusher_wake, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    v->mark = checkpoint_mark_new();
+    v->pd = volume_make_keys(keys);
+    return v;
+}
+
+static void volume_free(struct volume *v)
+{
+    if (v->nodes)
+        node_tables_free(v);
+    if (v->root_fd >= 0)
+        close(v->root_fd);
+    locked_free(v->pd);
+    free(v->mark);
+    pthread_rwlock_destroy(&v->key_lock);
+    pthread_rwlock_destroy(&v->tree_lock);
+    pthread_mutex_destroy(&v->dirty_lock);
+    pthread_mutex_destroy(&v->checkpoint_lock);
+    pthread_cond_destroy(&v->flusher_wake);
+    free(v);
+}
+
+static uint64_t volume_journal_bytes(const struct volume *v)
+{
+    uint64_t bytes = v->opt.journal_bytes ? v->opt.journal_bytes : JOURNAL_BYTES;
+    bytes = (bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+    return bytes < JOURNAL_RING_MIN ? JOURNAL_RING_MIN : bytes > JOURNAL_RING_MAX ? JOURNAL_RING_MAX : bytes;
+}
+
+int volume_reset_journal(struct volume *v)
+{
+    uint64_t bytes = volume_journal_bytes(v);
+    int r;
+    while ((r = journal_reset(v->journal, bytes, 0)) == -ENOSPC && bytes / 2 >= JOURNAL_RING_MIN)
+        bytes = bytes / 2 / PAGE_BYTES * PAGE_BYTES;
+    return r;
+}
+
+static int open_journal(struct volume *v)
+{
+    const uint8_t *key = v->pd->set.journal_key;
+    bool writable = !v->opt.read_only;
+    int r = journal_open(v->root_fd, v->id, key, writable, &v->journal);
+    if (r != LFS_ERR_JOURNAL || !v->opt.ignore_journal || !writable)
+        return r;
+    r = journal_create(v->root_fd, v->id, key, true);
+    return r ? r : journal_open(v->root_fd, v->id, key, writable, &v->journal);
+}
+
+static int open_parts(struct volume *v, const char *path, struct replay_report *report)
+{
+    struct stat st;
+    if (!v->pd || !v->mark)
+        return -ENOMEM;
+    v->root_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (v->root_fd < 0 || fstat(v->root_fd, &st))
+        return -errno;
+    v->dev = st.st_dev;
+    int r = open_journal(v);
+    if (!r)
+        r = node_tables_init(v);
+    if (!r)
+        r = replay_run(v, report);
+    if (!r && !v->opt.read_only)
+        r = tree_clean_root(v);
+    if (!r && !v->opt.read_only)
+        r = volume_reset_journal(v);
+    return r;
+}
+
+int volume_open(const char *path, const struct keyset *keys, const struct volume_options *o,
+                struct replay_report *report, struct volume **out)
+{
+    struct replay_report none = {0};
+    struct volume *v = volume_alloc(keys, o);
+    if (!v)
+        return -ENOMEM;
+    int r = open_parts(v, path, &none);
+    if (report)
+        *report = none;
+    if (r) {
+        journal_close(v->journal, false);
+        volume_free(v);
+        return r;
+    }
+    *out = v;
+    return 0;
+}
+
+int volume_start(struct volume *v)
+{
+    return v->opt.read_only || v->opt.no_flusher ? 0 : checkpoint_start(v);
+}
+
+int volume_checkpoint(struct volume *v)
+{
+    int r = volume_enter(v, true);
+    if (r)
+        return r == LFS_ERR_NOKEY ? 0 : r; /* locking made one */
+    r = volume_check_writable(v);
+    if (!r)
+        r = checkpoint_run(v, true);
+    volume_leave(v);
+    return r;
+}
+
+int volume_close(struct volume *v)
+{
+    checkpoint_stop(v);
+    int r = v->opt.read_only ? 0 : volume_checkpoint(v);
+    if (!r && atomic_load(&v->read_only))
+        r = -EROFS;
+    bool clean = !r && !v->opt.read_only && v->pd && journal_used(v->journal) == 0;
+    int e = journal_close(v->journal, clean);
+    volume_free(v);
+    return r ? r : e;
+}

@@ -1,0 +1,87 @@
+/* struct volume, shared by the sources of fs/store only. Lock order (outermost first), see docs/LOCKING.md:
+ *   volume.key_lock (read for every call, write to lock and unlock) > volume.checkpoint_lock > file.lock
+ *   > volume.tree_lock > node table shard > fd cache > volume.dirty_lock > journal.append > journal.sync
+ * So nothing of file*.c that takes a file's lock (file_fix_stat, file_settle, ...) is called under tree_lock. */
+#ifndef LATCHFS_STORE_VOLUME_H
+#define LATCHFS_STORE_VOLUME_H
+
+#include "latchfs/aead.h"
+#include "latchfs/err.h"
+#include "latchfs/keyset.h"
+#include "latchfs/name.h"
+#include "latchfs/store.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct journal;
+struct node_table;
+struct fd_cache;
+
+/* Keys of one protected directory and what derives from them. locked_alloc'ed. */
+struct pd_keys {
+    struct keyset set;
+    struct name_keys names;
+};
+
+enum lock_state { VOLUME_UNLOCKED, VOLUME_LOCKING, VOLUME_LOCKED };
+
+struct volume {
+    int root_fd; /* O_RDONLY | O_DIRECTORY */
+    dev_t dev;
+    struct volume_options opt;
+    uint8_t id[ID_BYTES];
+    uint8_t suite;
+
+    pthread_rwlock_t key_lock; /* guards pd and every derived key */
+    struct pd_keys *pd;        /* NULL while locked */
+    _Atomic int lock_state;    /* enum lock_state */
+    atomic_bool read_only;
+
+    pthread_rwlock_t tree_lock; /* guards every node's parent and stored; held for writing around a rename,
+                                   unlink or link that changes them, for reading while a path is walked */
+    struct node *root;
+    struct node_table *nodes; /* node.c */
+    struct fd_cache *fds;     /* fdcache.c */
+
+    struct journal *journal;      /* NULL when opened read-only */
+    pthread_mutex_t dirty_lock;   /* guards the dirty list and the flusher's state */
+    struct file *dirty;           /* files with entries, or with in-place data to sync before the tail moves */
+    size_t dirty_count;
+    pthread_cond_t flusher_wake;
+    pthread_t flusher;
+    bool flusher_runs, flusher_stop, flusher_hurry;
+    pthread_mutex_t checkpoint_lock; /* one checkpoint at a time */
+    _Atomic uint64_t period_seq;     /* where the last checkpoint began: earlier entries will go first */
+    _Atomic uint64_t pending_chunks; /* in all overlays */
+    _Atomic int apply_error;         /* of the last putting in place that failed; 0: none */
+    struct checkpoint_mark *mark;    /* checkpoint.c's */
+
+    _Atomic uint64_t auth_failures, checkpoints;
+};
+
+/* Every public call that needs keys runs between these. enter answers LFS_ERR_NOKEY when locked; a call that
+ * writes out dirty pages passes while locking (writing = true). leave keeps errno. */
+int volume_enter(struct volume *v, bool writing);
+void volume_leave(struct volume *v);
+
+/* -EROFS once the volume is read-only. */
+int volume_check_writable(const struct volume *v);
+
+/* A sync failed: nothing may be written any more. Says so once to standard error by log.h. */
+void volume_fail_readonly(struct volume *v, int err, const char *what);
+
+/* Counts corrupt or unauthentic data; returns err unchanged. */
+int volume_note(struct volume *v, int err);
+
+/* volume.c, for volume_lock.c too. */
+struct pd_keys *volume_make_keys(const struct keyset *keys); /* NULL when memory is out */
+int volume_reset_journal(struct volume *v); /* a ring of the wished size, or as much as the disk has room for */
+
+/* This thread's AEAD context and a scratch buffer of SCRATCH_BYTES, made at first use, freed at thread end.
+ * NULL when memory is out. Keys are cleared by the user of the context after each request. */
+#define SCRATCH_BYTES ((1u << 20) + 32 * PAGE_BYTES)
+struct aead *thread_aead(void);
+uint8_t *thread_scratch(void);
+
+#endif

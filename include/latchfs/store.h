@@ -1,0 +1,159 @@
+/* The encrypted tree: what a FUSE daemon and the offline tools stand on. Plaintext names and bytes above,
+ * a directory of ciphertext below. No FUSE here.
+ *
+ * Threads: every call may come from any thread. A node is an inode in memory, found again by (device, inode
+ * number) of the backing file; references are counted, and the node stays valid while you hold one.
+ * Creations use the calling thread's fsuid, fsgid and umask.
+ *
+ * Errors: see err.h. LFS_ERR_NOKEY everywhere while the volume is locked, but for the calls marked [locked]. */
+#ifndef LATCHFS_STORE_H
+#define LATCHFS_STORE_H
+
+#include "latchfs/format.h"
+#include "latchfs/keyset.h"
+
+#include <stdbool.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/types.h>
+#include <time.h>
+
+struct volume;
+struct node;
+
+/* ---- volume ---- */
+
+struct volume_options {
+    bool read_only;          /* no journal is replayed in place, nothing is written */
+    bool ignore_journal;     /* the override for a missing or unreadable journal */
+    uint64_t journal_bytes;  /* ring size; 0: 64 MiB */
+    bool kernel_times;       /* a write leaves mtime alone: the kernel sends it (writeback cache) */
+    unsigned flush_seconds;  /* the flusher's period; 0: 5 */
+    bool no_flusher;         /* the caller calls volume_checkpoint itself (tests) */
+};
+
+struct replay_report {
+    bool unclean;            /* entries were found */
+    uint64_t entries, files; /* applied, and files they changed */
+    uint64_t skipped;        /* entries not applied: older generation, or file not found */
+    uint64_t torn;           /* entries not applied: their fresh data never reached the disk */
+};
+
+/* Opens a volume directory with the keys of its root: takes the lock on the journal (LFS_ERR_BUSY), removes
+ * latchfs.tmp.*, replays. Does not start threads (call volume_start after daemonizing). keys is copied. */
+int volume_open(const char *path, const struct keyset *keys, const struct volume_options *o,
+                struct replay_report *report, struct volume **out);
+
+/* Makes the root's directory record in an empty new volume directory (synced); the journal is made by the
+ * first mount. latchfs.ini, put in place last by the caller, turns the directory into a volume. */
+int volume_create(int dirfd, const struct keyset *keys);
+
+/* Starts the flusher thread. */
+int volume_start(struct volume *v);
+
+/* Checkpoints everything, empties the journal, frees all. Returns the first error of that; v is gone all the
+ * same. [locked] */
+int volume_close(struct volume *v);
+
+/* Everything durable and in place (syncfs, freeze, lock, before unmount). */
+int volume_checkpoint(struct volume *v);
+
+/* True once a failed sync has turned the volume read-only (every change then fails with -EROFS). [locked] */
+bool volume_is_readonly(const struct volume *v);
+
+struct volume_stats {
+    uint64_t nodes, open_fds, pinned_fds;
+    uint64_t journal_bytes, journal_used;
+    uint64_t auth_failures; /* corrupt or unauthentic data seen since mount */
+    uint64_t checkpoints, journal_syncs;
+};
+void volume_stats(struct volume *v, struct volume_stats *out); /* [locked] */
+
+/* Locking, three steps by one thread that serves no requests: begin (from here new lookups, reads, opens get
+ * LFS_ERR_NOKEY; writes of dirty pages still pass), the caller drops the kernel's caches until no write comes
+ * any more, finish (checkpoint, waits for calls under way, wipes every key and cached plaintext). unlock
+ * gives the keys back; nodes stay valid through all of it. [locked] */
+int volume_lock_begin(struct volume *v);
+int volume_lock_finish(struct volume *v);
+int volume_unlock(struct volume *v, const struct keyset *keys);
+bool volume_is_locked(const struct volume *v);
+
+/* Calls fn for every node in memory (no reference is taken; fn must not call back into the store). */
+void volume_each_node(struct volume *v, void (*fn)(struct node *n, void *arg), void *arg);
+
+/* ---- nodes ---- */
+
+struct node *volume_root(struct volume *v);   /* borrowed; lives as long as the volume */
+void node_ref(struct node *n);
+void node_unref(struct node *n, uint64_t count);
+mode_t node_type(const struct node *n);       /* S_IFMT bits */
+uint64_t node_ino(const struct node *n);
+
+/* st_size is the plaintext's; st_ino, st_nlink, st_blocks, owner, mode, times as the backing file's. */
+int node_getattr(struct node *n, struct stat *st);
+
+/* valid: SET_* bits. atime/mtime tv_nsec may be UTIME_NOW. With SET_SIZE the file is truncated. */
+enum { SET_MODE = 1, SET_UID = 2, SET_GID = 4, SET_SIZE = 8, SET_ATIME = 16, SET_MTIME = 32 };
+int node_setattr(struct node *n, const struct stat *want, unsigned valid, struct stat *st);
+
+/* All that follow and answer a node give the caller one reference. Names are plaintext, NUL-terminated. */
+int node_lookup(struct node *dir, const char *name, struct stat *st, struct node **out);
+/* A regular file; with excl, -EEXIST when there. *created may be NULL. The file is not opened. */
+int node_create(struct node *dir, const char *name, mode_t mode, bool excl, struct stat *st, struct node **out);
+int node_mknod(struct node *dir, const char *name, mode_t mode, dev_t rdev, struct stat *st, struct node **out);
+int node_mkdir(struct node *dir, const char *name, mode_t mode, struct stat *st, struct node **out);
+int node_symlink(struct node *dir, const char *name, const char *target, struct stat *st, struct node **out);
+int node_link(struct node *n, struct node *dir, const char *name, struct stat *st);
+int node_unlink(struct node *dir, const char *name);
+int node_rmdir(struct node *dir, const char *name);
+int node_rename(struct node *dir, const char *name, struct node *newdir, const char *newname, unsigned flags);
+int node_readlink(struct node *n, char target[static SYMLINK_PLAIN_MAX + 1]);
+
+/* Directory streams. cookie: 0 to begin, else what an entry gave; stable while the stream is open. "." and
+ * ".." are included. Entries whose names do not decrypt are left out and counted as auth failures. */
+struct dir_stream;
+struct dir_entry {
+    char name[NAME_PLAIN_MAX + 1];
+    uint64_t ino;
+    mode_t type;      /* S_IFMT bits, 0 if unknown */
+    uint64_t cookie;  /* position after this entry */
+};
+int dir_open(struct node *dir, struct dir_stream **out);
+void dir_close(struct dir_stream *d);
+int dir_next(struct dir_stream *d, uint64_t cookie, struct dir_entry *out); /* 1 entry, 0 end, < 0 error */
+
+/* Extended attributes, all namespaces but system. ones encrypted; system.posix_acl_* pass through. As
+ * getxattr(2): size 0 asks for the length; -ERANGE, -ENODATA. */
+ssize_t node_getxattr(struct node *n, const char *name, void *value, size_t size);
+int node_setxattr(struct node *n, const char *name, const void *value, size_t size, int flags);
+ssize_t node_listxattr(struct node *n, char *list, size_t size, bool with_trusted);
+int node_removexattr(struct node *n, const char *name);
+
+int volume_statfs(struct volume *v, struct statvfs *out);
+
+/* ---- contents of regular files ---- */
+
+/* Counts an opener: keeps keys and state of the file at hand, checks the header. writable: the file will
+ * be written (-EROFS, LFS_ERR_CORRUPT, _AUTH early rather than late). */
+int file_open(struct node *n, bool writable);
+void file_close(struct node *n);
+
+/* Like pread and pwrite: short only at end of file, holes as zeros; writes are whole or an error. Work with
+ * or without file_open. */
+ssize_t file_read(struct node *n, void *buf, size_t len, uint64_t off);
+ssize_t file_write(struct node *n, const void *buf, size_t len, uint64_t off);
+ssize_t file_append(struct node *n, const void *buf, size_t len);
+int file_truncate(struct node *n, uint64_t size);
+
+/* mode as fallocate(2): 0, KEEP_SIZE, PUNCH_HOLE|KEEP_SIZE, ZERO_RANGE[|KEEP_SIZE]; others -EOPNOTSUPP. */
+int file_fallocate(struct node *n, int mode, uint64_t off, uint64_t len);
+ssize_t file_copy_range(struct node *in, uint64_t off_in, struct node *out, uint64_t off_out, size_t len);
+
+/* SEEK_DATA, SEEK_HOLE. */
+int64_t file_seek(struct node *n, uint64_t off, int whence);
+
+/* Durable when it returns: data, size, name and the directories up the path. */
+int file_fsync(struct node *n, bool datasync);
+int dir_fsync(struct node *dir);
+
+#endif

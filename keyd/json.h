@@ -1,0 +1,25 @@
+/* JSON text, written piece by piece into a growing buffer. */
+#ifndef KEYD_JSON_H
+#define KEYD_JSON_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct json {
+    char *p;
+    size_t len, cap;
+    bool bad; /* memory ran out, or the text is over JSON_MAX */
+};
+#define JSON_MAX 262144u
+
+void json_clear(struct json *j);
+void json_raw(struct json *j, const char *text);
+/* name may be NULL (array elements). Bytes that are not printable ASCII come as \u00XX of the byte. */
+void json_string(struct json *j, const char *name, const char *value);
+void json_number(struct json *j, const char *name, uint64_t value);
+void json_bool(struct json *j, const char *name, bool value);
+void json_open(struct json *j, const char *name, char bracket); /* '{' or '[' */
+void json_close(struct json *j, char bracket);                  /* '}' or ']' */
+
+#endif

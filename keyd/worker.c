@@ -1,0 +1,153 @@
+#include "worker.h"
+
+#include "latchfs/err.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+struct worker {
+    pthread_t thread;
+    pthread_mutex_t lock; /* guards the rest */
+    pthread_cond_t more;
+    struct job *queue, **queue_end;
+    struct job *done, **done_end;
+    unsigned count; /* queued, running and done */
+    bool stop;
+    int event;
+};
+
+void job_free(struct job *j)
+{
+    if (!j)
+        return;
+    proto_msg_clear(&j->q);
+    proto_in_clear(&j->in);
+    keystore_free(j->ks);
+    keystore_keys_free(j->keys);
+    free(j->ini);
+    secret_free(j->recovery);
+    free(j);
+}
+
+static void put(struct job ***end, struct job *j)
+{
+    j->next = NULL;
+    **end = j;
+    *end = &j->next;
+}
+
+static struct job *take(struct job **first, struct job ***end)
+{
+    struct job *j = *first;
+    if (!j)
+        return NULL;
+    *first = j->next;
+    if (!*first)
+        *end = first;
+    return j;
+}
+
+static void *work(void *arg)
+{
+    struct worker *w = arg;
+    uint64_t one = 1;
+    pthread_mutex_lock(&w->lock);
+    while (!w->stop) {
+        struct job *j = take(&w->queue, &w->queue_end);
+        if (!j) {
+            pthread_cond_wait(&w->more, &w->lock);
+            continue;
+        }
+        pthread_mutex_unlock(&w->lock);
+        j->run(j);
+        pthread_mutex_lock(&w->lock);
+        put(&w->done_end, j);
+        ssize_t n = write(w->event, &one, sizeof one);
+        (void)n; /* an eventfd refuses only when it is readable anyway */
+    }
+    pthread_mutex_unlock(&w->lock);
+    return NULL;
+}
+
+int worker_start(struct worker **out)
+{
+    struct worker *w = calloc(1, sizeof *w);
+    if (!w)
+        return -ENOMEM;
+    w->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    w->queue_end = &w->queue;
+    w->done_end = &w->done;
+    int r = w->event < 0 ? errno : 0;
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->more, NULL);
+    if (!r)
+        r = pthread_create(&w->thread, NULL, work, w);
+    if (r) {
+        if (w->event >= 0)
+            close(w->event);
+        free(w);
+        return -r;
+    }
+    *out = w;
+    return 0;
+}
+
+void worker_stop(struct worker *w)
+{
+    struct job *j;
+    if (!w)
+        return;
+    pthread_mutex_lock(&w->lock);
+    w->stop = true;
+    pthread_cond_signal(&w->more);
+    pthread_mutex_unlock(&w->lock);
+    pthread_join(w->thread, NULL);
+    while ((j = take(&w->queue, &w->queue_end)) || (j = take(&w->done, &w->done_end)))
+        job_free(j);
+    close(w->event);
+    pthread_cond_destroy(&w->more);
+    pthread_mutex_destroy(&w->lock);
+    free(w);
+}
+
+int worker_add(struct worker *w, struct job *j)
+{
+    pthread_mutex_lock(&w->lock);
+    bool full = w->count >= WORKER_JOBS_MAX;
+    if (!full) {
+        w->count++;
+        put(&w->queue_end, j);
+        pthread_cond_signal(&w->more);
+    }
+    pthread_mutex_unlock(&w->lock);
+    return full ? LFS_ERR_BUSY : 0;
+}
+
+int worker_fd(const struct worker *w)
+{
+    return w->event;
+}
+
+struct job *worker_done(struct worker *w)
+{
+    uint64_t n;
+    pthread_mutex_lock(&w->lock);
+    struct job *j = take(&w->done, &w->done_end);
+    if (j)
+        w->count--;
+    if (!w->done && read(w->event, &n, sizeof n) < 0)
+        n = 0; /* was not readable */
+    pthread_mutex_unlock(&w->lock);
+    return j;
+}
+
+bool worker_idle(struct worker *w)
+{
+    pthread_mutex_lock(&w->lock);
+    bool idle = w->count == 0;
+    pthread_mutex_unlock(&w->lock);
+    return idle;
+}

@@ -1,0 +1,86 @@
+/* latch lock, latch unlock. */
+#include "cli.h"
+#include "keyd_conn.h"
+#include "unlock.h"
+
+#include <limits.h>
+#include <stdio.h>
+
+static int run_lock(int argc, char **argv)
+{
+    static const struct option options[] = {{0}};
+    AUTO_KEYCLIENT struct keyclient *kc = NULL;
+    CLEANUP(volume_files_clear) struct volume_files v = {.dirfd = -1};
+    char quoted[PATH_MAX];
+    unsigned held = 0;
+    int c = getopt_long(argc, argv, ":", options, NULL);
+    if (c != -1)
+        return cli_bad_option(&cmd_lock, c, argv);
+    int code = cli_want_args(&cmd_lock, argc, 1, 1);
+    if (code == LFS_EXIT_OK)
+        code = volume_files_open(argv[optind], &v);
+    if (code == LFS_EXIT_OK)
+        code = keyd_conn_open(false, &kc);
+    if (code != LFS_EXIT_OK)
+        return code;
+    int r = keyclient_lock(kc, v.ks->volume_id, &held);
+    if (r)
+        return keyd_conn_fail(kc, r, v.path);
+    cli_quote(v.path, quoted, sizeof quoted);
+    if (held)
+        printf("%s: locked; %u mount%s had files open, whose programs keep what they read\n", quoted, held,
+               held == 1 ? "" : "s");
+    else
+        printf("%s: locked\n", quoted);
+    return LFS_EXIT_OK;
+}
+
+const struct command cmd_lock = {
+    .name = "lock",
+    .synopsis = "VOLUME",
+    .summary = "take the keys from latch-keyd and from the mounts of a volume",
+    .help =
+        "What was written before reaches the disk. The mounts stay and answer 'Required key not available'\n"
+        "until 'latch unlock'.\n",
+    .run = run_lock,
+};
+
+/* ---- unlock ---- */
+
+static int run_unlock(int argc, char **argv)
+{
+    enum { OPT_OLDER = OPT_NEXT };
+    static const struct option options[] = {
+        OPENING_OPTIONS,
+        {"accept-older", no_argument, NULL, OPT_OLDER},
+        {0},
+    };
+    struct cred_source source = {0};
+    CLEANUP(volume_files_clear) struct volume_files v = {.dirfd = -1};
+    char quoted[PATH_MAX];
+    bool older = false;
+    for (int c; (c = getopt_long(argc, argv, ":", options, NULL)) != -1;) {
+        if (c == OPT_OLDER)
+            older = true;
+        else if (!cred_source_option(&source, c, optarg))
+            return cli_bad_option(&cmd_unlock, c, argv);
+    }
+    int code = cli_want_args(&cmd_unlock, argc, 1, 1);
+    if (code == LFS_EXIT_OK)
+        code = volume_files_open(argv[optind], &v);
+    if (code == LFS_EXIT_OK)
+        code = volume_unlock_with(&v, &source, older);
+    if (code == LFS_EXIT_OK)
+        printf("%s: unlocked\n", cli_quote(v.path, quoted, sizeof quoted));
+    return code;
+}
+
+const struct command cmd_unlock = {
+    .name = "unlock",
+    .synopsis = "[OPTION]... VOLUME",
+    .summary = "give latch-keyd the keys of a volume, and its mounts with it",
+    .help = OPENING_HELP "\n"
+                         "  --accept-older            take a " KEYSTORE_NAME
+                         " older than the one last seen (a restored backup)\n",
+    .run = run_unlock,
+};

@@ -1,0 +1,197 @@
+/* latch status: latch-keyd and the mounts of this user. */
+#include "cli.h"
+#include "json_read.h"
+#include "keyd_conn.h"
+
+#include "latchfs/buf.h"
+#include "latchfs/keystore.h"
+#include "latchfs/mountctl.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* *json stays NULL when no latch-keyd runs, which is not an error. */
+static int ask_keyd(char **json)
+{
+    AUTO_KEYCLIENT struct keyclient *kc = NULL;
+    struct keyclient_options o = {0};
+    int r = keyclient_connect(&o, &kc);
+    if (r == -ENOTCONN)
+        return LFS_EXIT_OK;
+    if (r)
+        return keyd_conn_open(false, &kc); /* for its words */
+    r = keyclient_status(kc, json);
+    return r ? keyd_conn_fail(kc, r, "latch-keyd") : LFS_EXIT_OK;
+}
+
+/* ---- JSON ---- */
+
+/* As latch-keyd writes strings: a byte that is not printable ASCII as \u00XX. */
+static void put_string(const char *name, const char *value)
+{
+    printf("\"%s\":\"", name);
+    for (const unsigned char *p = (const unsigned char *)value; *p; p++) {
+        if (*p < 0x20 || *p >= 0x7f || *p == '"' || *p == '\\')
+            printf("\\u%04x", *p);
+        else
+            putchar(*p);
+    }
+    putchar('"');
+}
+
+static void put_number(const char *name, uint64_t value)
+{
+    printf(",\"%s\":%" PRIu64, name, value);
+}
+
+static void put_bool(const char *name, bool value)
+{
+    printf(",\"%s\":%s", name, value ? "true" : "false");
+}
+
+static void put_replay(const struct replay_report *r)
+{
+    printf(",\"replay\":{\"unclean\":%s", r->unclean ? "true" : "false");
+    put_number("entries", r->entries);
+    put_number("files", r->files);
+    put_number("skipped", r->skipped);
+    put_number("torn", r->torn);
+    putchar('}');
+}
+
+static int put_mount(const char *socket_path, const struct mount_status *st, void *arg)
+{
+    unsigned *count = arg;
+    char id[2 * ID_BYTES + 1];
+    id_to_hex(st->volume_id, id);
+    printf("%s{", (*count)++ ? "," : "");
+    put_string("mountpoint", st->mountpoint);
+    putchar(',');
+    put_string("volume", st->volume);
+    putchar(',');
+    put_string("volume_id", id);
+    put_number("pid", st->pid);
+    put_bool("locked", st->locked);
+    put_bool("read_only", st->read_only);
+    put_bool("failed", st->failed);
+    put_bool("writeback", st->writeback);
+    put_number("mounted_at", st->mounted_at);
+    put_number("open_files", st->open_files);
+    put_number("writes", st->writes);
+    put_number("nodes", st->stats.nodes);
+    put_number("open_fds", st->stats.open_fds);
+    put_number("pinned_fds", st->stats.pinned_fds);
+    put_number("journal_bytes", st->stats.journal_bytes);
+    put_number("journal_used", st->stats.journal_used);
+    put_number("journal_syncs", st->stats.journal_syncs);
+    put_number("checkpoints", st->stats.checkpoints);
+    put_number("auth_failures", st->stats.auth_failures);
+    put_replay(&st->replay);
+    putchar('}');
+    return 0;
+}
+
+static int print_json(const char *keyd)
+{
+    unsigned count = 0;
+    printf("{\"keyd\":%s,\"mounts\":[", keyd ? keyd : "null");
+    int r = mountctl_each(put_mount, &count);
+    puts("]}");
+    return r ? cli_fail_err(r, "the mounts", NULL) : LFS_EXIT_OK;
+}
+
+/* ---- for people ---- */
+
+static void print_keyd(const char *text)
+{
+    char version[64], keys[32], id[2 * ID_BYTES + 1];
+    if (!text) {
+        puts("latch-keyd: not running, nothing is unlocked");
+        return;
+    }
+    struct json_value all = json_read(text, strlen(text)), volumes = json_read_get(all, "volumes");
+    json_value_string(json_read_get(all, "version"), version, sizeof version);
+    json_value_string(json_read_get(all, "keys"), keys, sizeof keys);
+    printf("latch-keyd: version %s, pid %lld, keys in the %s\n", version,
+           json_value_number(json_read_get(all, "pid"), 0),
+           strcmp(keys, "keyring") == 0 ? "kernel keyring" : "process's locked memory");
+    for (struct json_value v = json_read_next(volumes, (struct json_value){0}); json_value_there(v);
+         v = json_read_next(volumes, v))
+        printf("  volume %s: %s\n", json_value_string(json_read_get(v, "id"), id, sizeof id),
+               json_value_is_true(json_read_get(v, "unlocked")) ? "unlocked" : "locked");
+}
+
+static const char *state_of(const struct mount_status *st)
+{
+    if (st->locked)
+        return "locked";
+    return st->failed ? "failed, read-only" : st->read_only ? "read-only" : "unlocked";
+}
+
+static int print_mount(const char *socket_path, const struct mount_status *st, void *arg)
+{
+    unsigned *count = arg;
+    char mountpoint[PATH_MAX], volume[PATH_MAX], since[32] = "-";
+    time_t t = (time_t)st->mounted_at;
+    struct tm tm;
+    if ((*count)++ == 0)
+        printf("\n%-28s %-28s %-18s %-8s %5s %9s  %s\n", "MOUNT POINT", "VOLUME", "STATE", "PID", "OPEN",
+               "JOURNAL", "SINCE");
+    if (localtime_r(&t, &tm))
+        strftime(since, sizeof since, "%Y-%m-%d %H:%M", &tm);
+    uint64_t ring = st->stats.journal_bytes;
+    printf("%-28s %-28s %-18s %-8" PRIu32 " %5" PRIu64 " %8u%%  %s\n",
+           cli_quote(st->mountpoint, mountpoint, sizeof mountpoint),
+           cli_quote(st->volume, volume, sizeof volume), state_of(st), st->pid, st->open_files,
+           ring ? (unsigned)(st->stats.journal_used * 100 / ring) : 0, since);
+    if (st->stats.auth_failures)
+        printf("  %" PRIu64 " times corrupt or changed data was met since the mount\n",
+               st->stats.auth_failures);
+    if (st->replay.skipped || st->replay.torn)
+        printf("  at its start %" PRIu64 " changes of an unclean end could not be put in place\n",
+               st->replay.skipped + st->replay.torn);
+    return 0;
+}
+
+static int print_table(const char *keyd)
+{
+    unsigned count = 0;
+    print_keyd(keyd);
+    int r = mountctl_each(print_mount, &count);
+    if (r)
+        return cli_fail_err(r, "the mounts", NULL);
+    if (count == 0)
+        puts("no mounts");
+    return LFS_EXIT_OK;
+}
+
+static int run(int argc, char **argv)
+{
+    enum { OPT_JSON = 1 };
+    static const struct option options[] = {{"json", no_argument, NULL, OPT_JSON}, {0}};
+    AUTO_FREE char *keyd = NULL;
+    bool json = false;
+    for (int c; (c = getopt_long(argc, argv, ":", options, NULL)) != -1;) {
+        if (c != OPT_JSON)
+            return cli_bad_option(&cmd_status, c, argv);
+        json = true;
+    }
+    int code = cli_want_args(&cmd_status, argc, 0, 0);
+    if (code == LFS_EXIT_OK)
+        code = ask_keyd(&keyd);
+    if (code != LFS_EXIT_OK)
+        return code;
+    return json ? print_json(keyd) : print_table(keyd);
+}
+
+const struct command cmd_status = {
+    .name = "status",
+    .synopsis = "[--json]",
+    .summary = "show latch-keyd and the mounts of this user",
+    .help = "  --json                    one JSON object: keyd (null if none runs) and mounts\n",
+    .run = run,
+};

@@ -1,0 +1,128 @@
+#include "mount_table.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+/* Undoes the kernel's \ooo escapes (blank, tab, newline, backslash) in place. */
+static void unescape(char *s)
+{
+    char *to = s;
+    for (; *s; s++) {
+        bool octal = s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' &&
+                     s[3] >= '0' && s[3] <= '7';
+        *to++ = octal ? (char)((s[1] - '0') * 64 + (s[2] - '0') * 8 + (s[3] - '0')) : *s;
+        s += octal ? 3 : 0;
+    }
+    *to = '\0';
+}
+
+static void take(char *out, size_t len, const char *field)
+{
+    snprintf(out, len, "%s", field ? field : "");
+    unescape(out);
+}
+
+/* One line of mountinfo: id parent dev root MOUNTPOINT options [optional]... - TYPE SOURCE superoptions. */
+static bool parse_line(char *line, struct mount_entry *out)
+{
+    char *rest, *field = strtok_r(line, " \n", &rest), *mountpoint = NULL;
+    for (int i = 0; field && strcmp(field, "-") != 0; i++) {
+        if (i == 4)
+            mountpoint = field;
+        field = strtok_r(NULL, " \n", &rest);
+    }
+    const char *type = field ? strtok_r(NULL, " \n", &rest) : NULL;
+    const char *source = type ? strtok_r(NULL, " \n", &rest) : NULL;
+    if (!mountpoint || !type)
+        return false;
+    take(out->mountpoint, sizeof out->mountpoint, mountpoint);
+    take(out->type, sizeof out->type, type);
+    take(out->source, sizeof out->source, source);
+    return true;
+}
+
+static bool is_at(const char *mountpoint, const char *path)
+{
+    return strcmp(mountpoint, path) == 0;
+}
+
+static bool is_below(const char *candidate, const char *path)
+{
+    size_t len = strlen(path);
+    return strncmp(candidate, path, len) == 0 && candidate[len] == '/' && candidate[len + 1];
+}
+
+static int find(const char *path, bool (*fits)(const char *, const char *), struct mount_entry *out)
+{
+    FILE *f = fopen("/proc/self/mountinfo", "re");
+    char *line = NULL;
+    size_t cap = 0;
+    struct mount_entry e;
+    int r = -ENOENT;
+    if (!f)
+        return -errno;
+    while (getline(&line, &cap, f) > 0) {
+        if (parse_line(line, &e) && fits(e.mountpoint, path)) {
+            *out = e; /* a later line lies on top of an earlier one */
+            r = 0;
+        }
+    }
+    free(line);
+    fclose(f);
+    return r;
+}
+
+int mount_table_find(const char *path, struct mount_entry *out)
+{
+    return find(path, is_at, out);
+}
+
+int mount_table_below(const char *path, struct mount_entry *out)
+{
+    return find(path, is_below, out);
+}
+
+int mount_point_path(const char *path, char out[static PATH_MAX])
+{
+    char copy[PATH_MAX], parent[PATH_MAX];
+    size_t len = strlen(path);
+    if (len == 0 || len >= sizeof copy)
+        return len ? -ENAMETOOLONG : -ENOENT;
+    memcpy(copy, path, len + 1);
+    while (len > 1 && copy[len - 1] == '/')
+        copy[--len] = '\0';
+    char *slash = strrchr(copy, '/');
+    const char *last = slash ? slash + 1 : copy;
+    if (!*last || strcmp(last, ".") == 0 || strcmp(last, "..") == 0)
+        return realpath(copy, out) ? 0 : -errno;
+    if (slash)
+        *slash = '\0';
+    const char *dir = !slash ? "." : slash == copy ? "/" : copy;
+    if (!realpath(dir, parent))
+        return -errno;
+    int n = snprintf(out, PATH_MAX, "%s/%s", strcmp(parent, "/") == 0 ? "" : parent, last);
+    return n < 0 || n >= PATH_MAX ? -ENAMETOOLONG : 0;
+}
+
+pid_t file_lock_holder(const char *path)
+{
+    struct stat st;
+    char line[256];
+    FILE *f = stat(path, &st) == 0 ? fopen("/proc/locks", "re") : NULL;
+    pid_t found = 0;
+    while (f && fgets(line, sizeof line, f)) {
+        unsigned major, minor;
+        unsigned long long ino;
+        int pid;
+        if (sscanf(line, "%*d: FLOCK %*s %*s %d %x:%x:%llu", &pid, &major, &minor, &ino) == 4 &&
+            ino == st.st_ino && major == major(st.st_dev) && minor == minor(st.st_dev) && pid > 0)
+            found = pid;
+    }
+    if (f)
+        fclose(f);
+    return found;
+}

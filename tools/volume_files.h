@@ -1,0 +1,45 @@
+/* The files of a volume that the command line itself reads and replaces: latchfs.ini and its .bak. */
+#ifndef TOOLS_VOLUME_FILES_H
+#define TOOLS_VOLUME_FILES_H
+
+#include "latchfs/buf.h"
+#include "latchfs/keystore.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct volume_files {
+    const char *path; /* as the user gave it; borrowed */
+    int dirfd;
+    char *ini; /* malloc'ed, NUL behind it */
+    size_t ini_len;
+    struct keystore *ks; /* parsed from it */
+};
+
+/* Opens the directory and reads latchfs.ini, checking its grammar and that it is signed by
+ * the key it names (damage; who may sign only keyd can tell). Prints its
+ * own error, which names latchfs.ini.bak where that can help. Returns an exit code; clear *v in any case. */
+int volume_files_open(const char *path, struct volume_files *v);
+void volume_files_clear(struct volume_files *v);
+#define AUTO_VOLUME CLEANUP(volume_files_clear)
+
+/* Before a change that will end in volume_files_replace: keeps other commands from changing the key store at
+ * the same time (LFS_EXIT_BUSY), until v is cleared, and reads latchfs.ini anew. */
+int volume_files_lock(struct volume_files *v);
+
+/* Puts new bytes in place of v->ini: the old ones become latchfs.ini.bak, each by temporary file, sync,
+ * rename and sync of the directory; then reads back and compares. Owner and mode stay. Prints its own error;
+ * on failure latchfs.ini is the old or the new one, whole. v then holds the new bytes. */
+int volume_files_replace(struct volume_files *v, const char *ini, size_t len);
+
+/* Writes one file of the volume durably (as above). owner: -1 to leave. 0 or an error. */
+int volume_file_put(int dirfd, const char *name, const void *data, size_t len, unsigned mode, int uid,
+                    int gid);
+
+/* Makes the name path itself durable: syncs the directory it stands in. 0 or an error. */
+int sync_parent_dir(const char *path);
+
+/* 0 if dirfd/name reads back as exactly these bytes, else an error. */
+int volume_file_verify(int dirfd, const char *name, const void *data, size_t len);
+
+#endif
