@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +24,7 @@ int client_new(int fd, int deadline_ms, struct keyclient **out)
 {
     struct keyclient *kc = calloc(1, sizeof *kc);
     uint8_t *packet = locked_alloc(PROTO_PACKET_MAX);
-    if (!kc || !packet) {
+    if (!kc || !packet || sodium_init() < 0) {
         free(kc);
         locked_free(packet);
         close(fd);
@@ -159,7 +160,8 @@ static int receive_reply(struct keyclient *kc, const struct proto_msg *request, 
             continue;
         }
         /* A refusal of the connection itself has serial 0. */
-        if (kc->in.type != (request->type | P_REPLY) || (kc->in.serial != request->serial && kc->in.serial != 0))
+        if (kc->in.type != (request->type | P_REPLY) ||
+            (kc->in.serial != request->serial && kc->in.serial != 0))
             return LFS_ERR_PROTO;
         return proto_decode(kc->in.type, kc->in.serial, kc->in.body.p, kc->in.body.len, reply);
     }

@@ -30,16 +30,16 @@ int client_new(int fd, int deadline_ms, struct keyclient **out);
 /* Milliseconds of a clock that does not jump. */
 int64_t client_now_ms(void);
 
-/* The directory of a socket, made (0700) if only that one is missing: LFS_ERR_DENIED unless it is this user's or
- * root's and closed to writing by others. */
+/* The directory of a socket, made (0700) if only that one is missing: LFS_ERR_DENIED unless it is this user's
+ * or root's and closed to writing by others. */
 int client_check_directory(const char *path, char *why);
 
 /* A descriptor connected to path, whose directory and peer are this user's or root's. -ENOENT, -ECONNREFUSED:
  * nothing listens; LFS_ERR_DENIED. why (PROTO_TEXT_MAX) gets the reason. */
 int client_dial(const char *path, int *fd, char *why);
 
-/* Starts program, waits until it is ready (or says why not). One starter at a time: the others wait and find it
- * started. */
+/* Starts program, waits until it is ready (or says why not). One starter at a time: the others wait and find
+ * it started. */
 int client_start_keyd(const char *path, const char *program, int64_t until_ms, char *why);
 
 #endif

@@ -80,10 +80,8 @@ int keyclient_init(struct keyclient *kc, const struct keystore_init *in, char **
 
 static struct proto_msg with_store(uint16_t type, const char *ini, size_t len, const struct credential *c)
 {
-    return (struct proto_msg){.type = type,
-                              .ini = of_bytes(ini, len),
-                              .cred = (uint8_t)c->type,
-                              .secret = of_secret(c->secret)};
+    return (struct proto_msg){
+        .type = type, .ini = of_bytes(ini, len), .cred = (uint8_t)c->type, .secret = of_secret(c->secret)};
 }
 
 int keyclient_unlock(struct keyclient *kc, const char *ini, size_t len, const struct credential *c,

@@ -56,7 +56,8 @@ int client_check_directory(const char *path, char *why)
         return -errno;
     if (S_ISDIR(st.st_mode) && (st.st_uid == geteuid() || st.st_uid == 0) && !(st.st_mode & 022))
         return 0;
-    snprintf(why, PROTO_TEXT_MAX, "the directory of the socket, %s, belongs to another user or is open to others", dir);
+    snprintf(why, PROTO_TEXT_MAX,
+             "the directory of the socket, %s, belongs to another user or is open to others", dir);
     return LFS_ERR_DENIED;
 }
 
@@ -143,7 +144,8 @@ static int wait_ready(int ready, int64_t until, char *why)
     line[strcspn(line, "\n")] = '\0';
     if (strcmp(line, "ok") == 0)
         return 0;
-    snprintf(why, PROTO_TEXT_MAX, "latch-keyd did not start: %.300s", line[0] ? line : "it ended without a word");
+    snprintf(why, PROTO_TEXT_MAX, "latch-keyd did not start: %.300s",
+             line[0] ? line : "it ended without a word");
     return -ENOTCONN;
 }
 

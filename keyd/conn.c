@@ -97,9 +97,10 @@ void conn_send(struct server *s, struct conn *c, const struct proto_msg *m)
 static void malformed(struct server *s, struct conn *c, int err)
 {
     char detail[64];
-    snprintf(detail, sizeof detail, "%s request, type %u", err == LFS_ERR_UNSUPPORTED ? "foreign" : "malformed",
-             c->in.type);
-    audit_noise(s->audit, &(struct audit_act){.act = "protocol", .peer = &c->peer, .result = err, .detail = detail});
+    snprintf(detail, sizeof detail, "%s request, type %u",
+             err == LFS_ERR_UNSUPPORTED ? "foreign" : "malformed", c->in.type);
+    audit_noise(s->audit,
+                &(struct audit_act){.act = "protocol", .peer = &c->peer, .result = err, .detail = detail});
     c->dead = true;
 }
 
@@ -163,7 +164,8 @@ static unsigned count_of_uid(const struct server *s, uid_t uid)
 /* One message, if the socket takes it; the client asked nothing yet, so it bears serial 0. */
 static void turn_away(struct server *s, int fd, const struct ucred *peer, int err, const char *why)
 {
-    struct proto_msg m = {.type = P_HELLO | P_REPLY, .result = err, .text = {(const uint8_t *)why, strlen(why)}};
+    struct proto_msg m = {
+        .type = P_HELLO | P_REPLY, .result = err, .text = {(const uint8_t *)why, strlen(why)}};
     struct proto_out out;
     if (proto_out_init(&out, &m) == 0)
         proto_out_send(&out, fd);
@@ -212,7 +214,8 @@ void conn_accept(struct server *s)
 void conn_check_stalls(struct server *s, int64_t now)
 {
     for (struct conn *c = s->conns; c; c = c->next) {
-        if ((c->in_since && now - c->in_since >= STALL_MS) || (c->out_since && now - c->out_since >= STALL_MS)) {
+        if ((c->in_since && now - c->in_since >= STALL_MS) ||
+            (c->out_since && now - c->out_since >= STALL_MS)) {
             audit_noise(s->audit, &(struct audit_act){.act = "protocol",
                                                       .peer = &c->peer,
                                                       .result = LFS_ERR_TIMEOUT,

@@ -42,7 +42,9 @@ int kdf_calibrate(unsigned ms, uint32_t *ops, uint32_t *kib)
     double want = (double)ms / one;
     uint64_t most = KEYSTORE_KDF_WORK_MAX / memory;
     most = most < KEYSTORE_KDF_OPS_MAX ? most : KEYSTORE_KDF_OPS_MAX;
-    *ops = want < KEYSTORE_KDF_OPS_MIN ? KEYSTORE_KDF_OPS_MIN : want > (double)most ? (uint32_t)most : (uint32_t)want;
+    *ops = want < KEYSTORE_KDF_OPS_MIN ? KEYSTORE_KDF_OPS_MIN
+           : want > (double)most       ? (uint32_t)most
+                                       : (uint32_t)want;
     *kib = memory;
     return 0;
 }

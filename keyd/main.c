@@ -23,19 +23,20 @@ struct options {
     bool check;
 };
 
-static const char usage[] = "usage: latch-keyd [--socket PATH] [--state-dir DIR] [--config FILE] [--ready-fd N]\n"
-                            "       latch-keyd --check-config [--config FILE]\n"
-                            "       latch-keyd --help | --version\n";
+static const char usage[] =
+    "usage: latch-keyd [--socket PATH] [--state-dir DIR] [--config FILE] [--ready-fd N]\n"
+    "       latch-keyd --check-config [--config FILE]\n"
+    "       latch-keyd --help | --version\n";
 
 /* Returns -1 to go on, else an exit code. */
 static int parse_options(int argc, char **argv, struct options *o)
 {
     enum { SOCKET = 1, STATE_DIR, CONFIG, READY_FD, CHECK, HELP, VERSION };
     static const struct option longs[] = {
-        {"socket", required_argument, NULL, SOCKET},     {"state-dir", required_argument, NULL, STATE_DIR},
-        {"config", required_argument, NULL, CONFIG},     {"ready-fd", required_argument, NULL, READY_FD},
-        {"check-config", no_argument, NULL, CHECK},      {"help", no_argument, NULL, HELP},
-        {"version", no_argument, NULL, VERSION},         {0},
+        {"socket", required_argument, NULL, SOCKET}, {"state-dir", required_argument, NULL, STATE_DIR},
+        {"config", required_argument, NULL, CONFIG}, {"ready-fd", required_argument, NULL, READY_FD},
+        {"check-config", no_argument, NULL, CHECK},  {"help", no_argument, NULL, HELP},
+        {"version", no_argument, NULL, VERSION},     {0},
     };
     char *end;
     for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;) {

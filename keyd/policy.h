@@ -28,8 +28,8 @@ void policy_defaults(struct policy *c);
 #define POLICY_WHY_MAX 200
 int policy_parse(const char *text, size_t len, struct policy *c, char why[static POLICY_WHY_MAX]);
 
-/* The file must be this user's or root's and not writable for others. path NULL: policy_path, where a missing file
- * means the defaults. */
+/* The file must be this user's or root's and not writable for others. path NULL: policy_path, where a missing
+ * file means the defaults. */
 int policy_load(const char *path, struct policy *c, char why[static POLICY_WHY_MAX]);
 
 /* $LATCH_KEYD_CONFIG, for root SYSCONFDIR/latchfs/keyd.ini, else $XDG_CONFIG_HOME/latchfs/keyd.ini or

@@ -257,8 +257,8 @@ static bool put_field(struct wcur *c, enum field f, const struct proto_msg *m)
 
 static size_t room_for(const struct proto_msg *m)
 {
-    return m->text.len + m->ini.len + m->json.len + m->secret.len + m->fresh.len + m->recovery.len + m->label.len +
-           m->path.len + sizeof(struct keyset) + 256;
+    return m->text.len + m->ini.len + m->json.len + m->secret.len + m->fresh.len + m->recovery.len +
+           m->label.len + m->path.len + sizeof(struct keyset) + 256;
 }
 
 int proto_encode(const struct proto_msg *m, struct proto_body *body)

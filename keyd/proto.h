@@ -82,8 +82,8 @@ struct proto_in {
     uint32_t serial;
     bool partial; /* more packets are to come */
 };
-/* 1: whole, in type, serial and body, until the next call. 0: more to come. LFS_ERR_PROTO, LFS_ERR_UNSUPPORTED
- * (another version), -ENOMEM. */
+/* 1: whole, in type, serial and body, until the next call. 0: more to come. LFS_ERR_PROTO,
+ * LFS_ERR_UNSUPPORTED (another version), -ENOMEM. */
 int proto_in_packet(struct proto_in *in, const uint8_t *packet, size_t len);
 void proto_in_clear(struct proto_in *in);
 

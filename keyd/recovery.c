@@ -18,8 +18,8 @@ static uint8_t twice(uint8_t v)
     return (uint8_t)((v << 1) ^ (v & 16 ? 0x25 : 0)) & 31;
 }
 
-/* Different weight for each place: catches any one wrong character and any two exchanged ones; the group's number
- * catches exchanged groups. */
+/* Different weight for each place: catches any one wrong character and any two exchanged ones; the group's
+ * number catches exchanged groups. */
 static uint8_t check_of(const uint8_t *four, unsigned group)
 {
     uint8_t sum = 0;
@@ -82,7 +82,8 @@ static int symbol_of(char c)
 }
 
 /* Reads up to SYMBOLS characters; *n counts all that were there. */
-static int read_symbols(const struct secret *text, uint8_t sym[static SYMBOLS], unsigned *n, struct key_why *why)
+static int read_symbols(const struct secret *text, uint8_t sym[static SYMBOLS], unsigned *n,
+                        struct key_why *why)
 {
     const uint8_t *p = secret_const(text);
     size_t len = secret_len(text);

@@ -53,7 +53,8 @@ static void set_text(struct proto_msg *m, const char *text)
     m->text = (struct proto_blob){(const uint8_t *)text, strnlen(text, PROTO_TEXT_MAX)};
 }
 
-void request_answer(struct server *s, struct conn *c, const struct proto_msg *reply, const struct about *about)
+void request_answer(struct server *s, struct conn *c, const struct proto_msg *reply,
+                    const struct about *about)
 {
     const struct request *rq = find(reply->type & (uint16_t)~P_REPLY);
     struct proto_msg m = *reply;
@@ -76,8 +77,8 @@ void request_answer(struct server *s, struct conn *c, const struct proto_msg *re
         conn_send(s, c, &m);
 }
 
-void request_refuse(struct server *s, struct conn *c, uint16_t type, uint32_t serial, int err, const char *why,
-                    const struct about *about)
+void request_refuse(struct server *s, struct conn *c, uint16_t type, uint32_t serial, int err,
+                    const char *why, const struct about *about)
 {
     struct proto_msg m = {.type = type | P_REPLY, .serial = serial, .result = err};
     struct about with = *about;

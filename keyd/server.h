@@ -1,5 +1,5 @@
-/* Inside of the daemon: one thread serves all connections (and one opens slots, worker.h). Nothing here blocks on a
- * client. */
+/* Inside of the daemon: one thread serves all connections (and one opens slots, worker.h). Nothing here
+ * blocks on a client. */
 #ifndef KEYD_SERVER_H
 #define KEYD_SERVER_H
 
@@ -109,11 +109,12 @@ struct about {
     const uint8_t *volume_id, *pd_id;
     const char *detail;
 };
-/* Logs as the request asks for it, then replies; a success that cannot be logged where it must be becomes an error.
- * c may be NULL (gone). */
-void request_answer(struct server *s, struct conn *c, const struct proto_msg *reply, const struct about *about);
-void request_refuse(struct server *s, struct conn *c, uint16_t type, uint32_t serial, int err, const char *why,
+/* Logs as the request asks for it, then replies; a success that cannot be logged where it must be becomes an
+ * error. c may be NULL (gone). */
+void request_answer(struct server *s, struct conn *c, const struct proto_msg *reply,
                     const struct about *about);
+void request_refuse(struct server *s, struct conn *c, uint16_t type, uint32_t serial, int err,
+                    const char *why, const struct about *about);
 
 /* ---- slot_jobs.c ---- */
 void job_init(struct job *j);

@@ -94,7 +94,8 @@ static int open_box(const struct keystore_slot *s, struct slot_opened *out)
     crypto_scalarmult_base(public_key, out->private_key);
     if (memcmp(public_key, s->public_key, sizeof public_key) != 0)
         return LFS_ERR_AUTH;
-    if (crypto_box_seal_open(out->store_key, s->store_key, sizeof s->store_key, s->public_key, out->private_key))
+    if (crypto_box_seal_open(out->store_key, s->store_key, sizeof s->store_key, s->public_key,
+                             out->private_key))
         return LFS_ERR_AUTH;
     return 0;
 }

@@ -1,4 +1,5 @@
-/* One slot: an X25519 key pair whose private key, with the public signing key, is sealed by the slot's secret. */
+/* One slot: an X25519 key pair whose private key, with the public signing key, is sealed by the slot's
+ * secret. */
 #ifndef KEYD_SLOT_H
 #define KEYD_SLOT_H
 

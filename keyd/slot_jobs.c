@@ -76,8 +76,8 @@ void job_slot_add(struct job *j)
     struct slot_add add = {.fresh = {(enum credential_type)j->q.fresh_cred, fresh},
                            .label = label_of(&j->q, label),
                            .fast_kdf = j->q.flags & PF_FAST_KDF};
-    j->result = keystore_slot_add(j->ks, j->keys, &add, j->kdf_ms, &j->ini, &j->ini_len, &j->slot_id, &j->recovery,
-                                  &j->why);
+    j->result = keystore_slot_add(j->ks, j->keys, &add, j->kdf_ms, &j->ini, &j->ini_len, &j->slot_id,
+                                  &j->recovery, &j->why);
 }
 
 void job_slot_remove(struct job *j)
@@ -112,7 +112,8 @@ static void refuse(struct server *s, struct conn *c, const struct job *j, int er
     if (!j->ks && j->q.ini.len) /* the log says which volume it was, if the bytes do */
         keystore_parse((const char *)j->q.ini.p, j->q.ini.len, &tried, NULL);
     const struct keystore *ks = j->ks ? j->ks : tried;
-    request_refuse(s, c, j->q.type, j->q.serial, err, why, &(struct about){.volume_id = ks ? ks->volume_id : NULL});
+    request_refuse(s, c, j->q.type, j->q.serial, err, why,
+                   &(struct about){.volume_id = ks ? ks->volume_id : NULL});
 }
 
 static void answer_ini(struct server *s, struct conn *c, struct job *j, const struct about *about)
@@ -140,7 +141,8 @@ void done_init(struct server *s, struct conn *c, struct job *j)
 }
 
 /* Holds the store that the job opened against the pin. *now is what to pin; *fresh: it differs. */
-static int check_pin(struct server *s, const struct job *j, struct pin *now, bool *fresh, char *why, size_t size)
+static int check_pin(struct server *s, const struct job *j, struct pin *now, bool *fresh, char *why,
+                     size_t size)
 {
     struct pin pinned;
     pin_of(j->ks, (const char *)j->q.ini.p, j->q.ini.len, now);
@@ -155,7 +157,8 @@ static int check_pin(struct server *s, const struct job *j, struct pin *now, boo
     *fresh = memcmp(&pinned, now, sizeof pinned) != 0;
     r = pin_compare(&pinned, now);
     if (r)
-        snprintf(why, size, "the key store is not the one last used here: generation %" PRIu64 ", expected %" PRIu64,
+        snprintf(why, size,
+                 "the key store is not the one last used here: generation %" PRIu64 ", expected %" PRIu64,
                  now->generation, pinned.generation);
     return r;
 }

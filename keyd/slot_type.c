@@ -19,8 +19,8 @@ void key_why_set(struct key_why *why, const char *fmt, ...)
 
 /* ---- passphrase ---- */
 
-static int passphrase_prepare(struct keystore_slot *s, const struct secret *secret, bool fast, unsigned kdf_ms,
-                              struct key_why *why)
+static int passphrase_prepare(struct keystore_slot *s, const struct secret *secret, bool fast,
+                              unsigned kdf_ms, struct key_why *why)
 {
     s->fast = fast;
     if (!fast)
@@ -43,8 +43,9 @@ static int passphrase_derive(const struct keystore_slot *s, const struct secret 
 
 /* ---- key file and recovery key: strong secrets, no stretching ---- */
 
-static int hash_strong(const struct keystore_slot *s, const char personal[static crypto_generichash_blake2b_PERSONALBYTES],
-                       const void *in, size_t len, uint8_t kek[static LFS_KEY_BYTES])
+static int hash_strong(const struct keystore_slot *s,
+                       const char personal[static crypto_generichash_blake2b_PERSONALBYTES], const void *in,
+                       size_t len, uint8_t kek[static LFS_KEY_BYTES])
 {
     return crypto_generichash_blake2b_salt_personal(kek, LFS_KEY_BYTES, in, len, NULL, 0, s->salt,
                                                     (const uint8_t *)personal)

@@ -9,8 +9,8 @@ struct slot_type {
     /* Refuses a secret unfit for a new slot, and fills the slot's parameters. */
     int (*prepare)(struct keystore_slot *s, const struct secret *secret, bool fast, unsigned kdf_ms,
                    struct key_why *why);
-    int (*derive)(const struct keystore_slot *s, const struct secret *secret, uint8_t kek[static LFS_KEY_BYTES],
-                  struct key_why *why);
+    int (*derive)(const struct keystore_slot *s, const struct secret *secret,
+                  uint8_t kek[static LFS_KEY_BYTES], struct key_why *why);
 };
 
 /* NULL if unknown. */

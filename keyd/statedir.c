@@ -105,8 +105,8 @@ int pin_load(int statedir, const uint8_t volume_id[static ID_BYTES], struct pin 
     if (r)
         return r;
     int end = 0;
-    if (sscanf(text, "generation = %" SCNu64 "\nhash = %64[0-9a-f]\nsigning-public = %64[0-9a-f]\n%n", &p.generation,
-               hash, key, &end) != 3 ||
+    if (sscanf(text, "generation = %" SCNu64 "\nhash = %64[0-9a-f]\nsigning-public = %64[0-9a-f]\n%n",
+               &p.generation, hash, key, &end) != 3 ||
         (size_t)end != len || !hex32(hash, p.hash) || !hex32(key, p.signing_public))
         return LFS_ERR_CORRUPT;
     *out = p;
@@ -122,8 +122,8 @@ int pin_store(int statedir, const uint8_t volume_id[static ID_BYTES], const stru
     id_to_hex(volume_id, name);
     sodium_bin2hex(hash, sizeof hash, p->hash, sizeof p->hash);
     sodium_bin2hex(key, sizeof key, p->signing_public, sizeof p->signing_public);
-    int n = snprintf(text, sizeof text, "generation = %" PRIu64 "\nhash = %s\nsigning-public = %s\n", p->generation,
-                     hash, key);
+    int n = snprintf(text, sizeof text, "generation = %" PRIu64 "\nhash = %s\nsigning-public = %s\n",
+                     p->generation, hash, key);
     return io_replace_file(dir, name, text, (size_t)n, 0600);
 }
 

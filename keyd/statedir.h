@@ -1,4 +1,5 @@
-/* keyd's own directory: audit log and pins. Not on FUSE: a directory there could be a stalled mount of ours. */
+/* keyd's own directory: audit log and pins. Not on FUSE: a directory there could be a stalled mount of ours.
+ */
 #ifndef KEYD_STATEDIR_H
 #define KEYD_STATEDIR_H
 
@@ -6,11 +7,12 @@
 
 #include <limits.h>
 
-/* $LATCH_KEYD_STATE_DIR, for root /var/lib/latchfs, else $XDG_STATE_HOME/latchfs or ~/.local/state/latchfs. */
+/* $LATCH_KEYD_STATE_DIR, for root /var/lib/latchfs, else $XDG_STATE_HOME/latchfs or ~/.local/state/latchfs.
+ */
 int statedir_path(char path[static PATH_MAX]);
 
-/* Makes the directory (0700) with its parents, opens it. LFS_ERR_DENIED: it is another user's or open to others;
- * -EOPNOTSUPP: it is on FUSE. */
+/* Makes the directory (0700) with its parents, opens it. LFS_ERR_DENIED: it is another user's or open to
+ * others; -EOPNOTSUPP: it is on FUSE. */
 int statedir_open(const char *path, int *fd);
 
 /* What keyd last accepted as a volume's key store. */

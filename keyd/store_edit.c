@@ -39,7 +39,8 @@ static int make_root(struct keystore *ks, const struct keystore_keys *k, uint8_t
     memcpy(d->id, ks->root_id, ID_BYTES);
     d->created = ks->created;
     d->least = d->name_version = d->count = 1;
-    d->keys[0] = (struct keystore_dirkey){.version = 1, .state = KEY_ACTIVE, .master = 1, .created = ks->created};
+    d->keys[0] =
+        (struct keystore_dirkey){.version = 1, .state = KEY_ACTIVE, .master = 1, .created = ks->created};
     struct wrap_what dirkey = wrap_of_dirkey(ks, d, &d->keys[0]), names = wrap_of_names(ks, d);
     struct wrap_what journal = wrap_of_journal(ks);
     int r = wrap_fresh(&dirkey, k->masters[0].key, dir_key, d->keys[0].wrapped);

@@ -136,8 +136,8 @@ int keystore_open(const char *ini, size_t len, const struct credential *c, struc
 }
 
 /* kek: room for one key in locked memory. */
-static int unwrap_into(const struct keystore *ks, const struct keystore_dir *d, master_lookup *lookup, void *arg,
-                       uint8_t *kek, struct keyset *out)
+static int unwrap_into(const struct keystore *ks, const struct keystore_dir *d, master_lookup *lookup,
+                       void *arg, uint8_t *kek, struct keyset *out)
 {
     struct wrap_what what;
     for (uint32_t i = 0; i < d->count; i++) {
@@ -151,7 +151,8 @@ static int unwrap_into(const struct keystore *ks, const struct keystore_dir *d, 
             return r;
         if (k->version == d->name_version) {
             what = wrap_of_names(ks, d);
-            r = unwrap_key(&what, out->versions[i].key, d->name_wrapped, sizeof d->name_wrapped, out->name_key);
+            r = unwrap_key(&what, out->versions[i].key, d->name_wrapped, sizeof d->name_wrapped,
+                           out->name_key);
         }
         if (r)
             return r;

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Possessor only. A key keeps what a lookup and its end need (invalidating takes SEARCH); nothing can change it or
- * its permissions afterwards. */
+/* Possessor only. A key keeps what a lookup and its end need (invalidating takes SEARCH); nothing can change
+ * it or its permissions afterwards. */
 #define KEY_PERMISSIONS (KEY_POS_VIEW | KEY_POS_READ | KEY_POS_SEARCH)
 #define SESSION_PERMISSIONS KEY_POS_ALL
 
@@ -66,7 +66,8 @@ static int add_keys(struct vault *v, const char *volume, const struct keystore_k
     return 0;
 }
 
-static int fill_ring(struct vault *v, const uint8_t volume_id[static ID_BYTES], const struct keystore_keys *keys)
+static int fill_ring(struct vault *v, const uint8_t volume_id[static ID_BYTES],
+                     const struct keystore_keys *keys)
 {
     char volume[2 * ID_BYTES + 1], name[64];
     static unsigned serial; /* unlocking again makes a new ring before the old one goes */
@@ -95,7 +96,8 @@ static void drop_ring(struct vault *v)
     v->count = 0;
 }
 
-int vault_store(const uint8_t volume_id[static ID_BYTES], const struct keystore_keys *keys, struct vault **out)
+int vault_store(const uint8_t volume_id[static ID_BYTES], const struct keystore_keys *keys,
+                struct vault **out)
 {
     struct vault *v = calloc(1, sizeof *v);
     if (!v)

@@ -288,7 +288,8 @@ void handle_revoked(struct server *s, struct conn *c, const struct proto_msg *q)
     struct about about = {.volume_id = c->volume_id};
     char detail[64];
     if (c->revoke == 0 || q->push != c->revoke) {
-        request_refuse(s, c, P_REVOKED, q->serial, LFS_ERR_MISUSE, "nothing was revoked by that number", &about);
+        request_refuse(s, c, P_REVOKED, q->serial, LFS_ERR_MISUSE, "nothing was revoked by that number",
+                       &about);
         return;
     }
     c->revoke = 0;
@@ -342,6 +343,6 @@ int64_t volumes_next_time(const struct server *s)
 void volumes_conn_gone(struct server *s, struct conn *c)
 {
     if (leases_end(c, NULL) && c->attached)
-        audit_write(s->audit, &(struct audit_act){.act = "detach", .peer = &c->peer, .volume_id = c->volume_id},
-                    false);
+        audit_write(s->audit,
+                    &(struct audit_act){.act = "detach", .peer = &c->peer, .volume_id = c->volume_id}, false);
 }

@@ -1,4 +1,5 @@
-/* The thread that opens slots: Argon2id takes a second, and mounts must not wait for it. Jobs run one after another. */
+/* The thread that opens slots: Argon2id takes a second, and mounts must not wait for it. Jobs run one after
+ * another. */
 #ifndef KEYD_WORKER_H
 #define KEYD_WORKER_H
 

@@ -20,8 +20,8 @@ static void encode_ad(const struct wrap_what *w, uint8_t ad[static WRAP_AD_BYTES
     wcur_u32(&c, w->wrapped_by);
 }
 
-int wrap_key(const struct wrap_what *w, const uint8_t kek[static LFS_KEY_BYTES], const uint8_t *key, size_t len,
-             uint8_t *blob)
+int wrap_key(const struct wrap_what *w, const uint8_t kek[static LFS_KEY_BYTES], const uint8_t *key,
+             size_t len, uint8_t *blob)
 {
     uint8_t ad[WRAP_AD_BYTES];
     encode_ad(w, ad);

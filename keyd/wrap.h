@@ -1,4 +1,5 @@
-/* Associated data of every wrapped key in the key store: what it is, whose, which version, wrapped by which. */
+/* Associated data of every wrapped key in the key store: what it is, whose, which version, wrapped by which.
+ */
 #ifndef KEYD_WRAP_H
 #define KEYD_WRAP_H
 
@@ -7,15 +8,15 @@
 #define WRAP_AD_BYTES 56u
 
 struct wrap_what {
-    const char *kind;       /* at most 16 characters */
-    const uint8_t *volume;  /* ID_BYTES */
-    const uint8_t *dir;     /* ID_BYTES, or NULL: zeros */
-    uint32_t version;       /* of what is wrapped; slot-key: slot id */
-    uint32_t wrapped_by;    /* version of the wrapping key, 0 if it has none; slot-key: slot type */
+    const char *kind;      /* at most 16 characters */
+    const uint8_t *volume; /* ID_BYTES */
+    const uint8_t *dir;    /* ID_BYTES, or NULL: zeros */
+    uint32_t version;      /* of what is wrapped; slot-key: slot id */
+    uint32_t wrapped_by;   /* version of the wrapping key, 0 if it has none; slot-key: slot type */
 };
 
-int wrap_key(const struct wrap_what *w, const uint8_t kek[static LFS_KEY_BYTES], const uint8_t *key, size_t len,
-             uint8_t *blob);
+int wrap_key(const struct wrap_what *w, const uint8_t kek[static LFS_KEY_BYTES], const uint8_t *key,
+             size_t len, uint8_t *blob);
 int unwrap_key(const struct wrap_what *w, const uint8_t kek[static LFS_KEY_BYTES], const uint8_t *blob,
                size_t blob_len, uint8_t *key);
 

@@ -283,6 +283,6 @@ const struct command cmd_init = {
             "  --passphrase-file FILE    the passphrase is FILE's content; one trailing newline is cut\n"
             "  --passphrase-fd N         the same, read from descriptor N\n"
             "  --passphrase-command CMD  the same, from the standard output of CMD, run by /bin/sh\n"
-            "  --keyfile FILE            the first slot is a key file slot\n",
+            "  --keyfile FILE            the first slot is a key file slot, 32 to 8192 bytes\n",
     .run = run,
 };

@@ -10,7 +10,7 @@ static int run_lock(int argc, char **argv)
 {
     static const struct option options[] = {{0}};
     AUTO_KEYCLIENT struct keyclient *kc = NULL;
-    CLEANUP(volume_files_clear) struct volume_files v = {.dirfd = -1};
+    AUTO_VOLUME struct volume_files v = {.dirfd = -1};
     char quoted[PATH_MAX];
     unsigned held = 0;
     int c = getopt_long(argc, argv, ":", options, NULL);
@@ -56,7 +56,7 @@ static int run_unlock(int argc, char **argv)
         {0},
     };
     struct cred_source source = {0};
-    CLEANUP(volume_files_clear) struct volume_files v = {.dirfd = -1};
+    AUTO_VOLUME struct volume_files v = {.dirfd = -1};
     char quoted[PATH_MAX];
     bool older = false;
     for (int c; (c = getopt_long(argc, argv, ":", options, NULL)) != -1;) {

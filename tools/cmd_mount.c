@@ -84,7 +84,7 @@ static int run_latchfs(const struct mount_args *a, char *volume, char *mountpoin
 
 static int unlock_if_needed(const char *path, const struct mount_args *a)
 {
-    CLEANUP(volume_files_clear) struct volume_files v = {.dirfd = -1};
+    AUTO_VOLUME struct volume_files v = {.dirfd = -1};
     bool unlocked = false;
     int code = volume_files_open(path, &v);
     if (code == LFS_EXIT_OK)

@@ -124,19 +124,26 @@ static int add_slot(const struct slot_args *a, struct volume_files *v, struct op
     return code;
 }
 
+/* All that may wait for a person comes before the connection: latch-keyd does not wait for people. */
+static int load_both(const struct slot_args *a, const struct volume_files *v, struct opened *o,
+                     struct slot_add *add, struct secret **fresh)
+{
+    int code = cred_load(&a->open, v->path, false, &o->cred, &o->secret);
+    if (code == LFS_EXIT_OK && !a->recovery)
+        code = cred_load(&a->fresh, "for the new slot", true, &add->fresh, fresh);
+    return code == LFS_EXIT_OK ? keyd_conn_open(true, &o->kc) : code;
+}
+
 static int run_add(const struct slot_args *a, struct volume_files *v, char **argv)
 {
     CLEANUP(opened_clear) struct opened o = {0};
     AUTO_SECRET struct secret *fresh = NULL;
     AUTO_CLOSE int recovery_fd = -1;
     struct slot_add add = {.label = a->label, .fast_kdf = a->fast_kdf, .fresh.type = CRED_RECOVERY};
-    int code = LFS_EXIT_OK;
     if (a->recovery && cred_source_given(&a->fresh))
         return cli_fail(LFS_EXIT_USAGE, "give one kind of new slot, not several");
-    code = open_with(a, v, &o);
-    if (code == LFS_EXIT_OK && !a->recovery)
-        code = cred_load(&a->fresh, "for the new slot", true, &add.fresh, &fresh);
-    else if (code == LFS_EXIT_OK)
+    int code = load_both(a, v, &o, &add, &fresh);
+    if (code == LFS_EXIT_OK && a->recovery)
         code = recovery_prepare(a->recovery_out, &recovery_fd);
     if (code != LFS_EXIT_OK)
         return code;
@@ -242,7 +249,7 @@ static bool is_add_only(const struct slot_args *a)
 static int run(int argc, char **argv)
 {
     struct slot_args a = {0};
-    CLEANUP(volume_files_clear) struct volume_files v = {.dirfd = -1};
+    AUTO_VOLUME struct volume_files v = {.dirfd = -1};
     int code = parse(argc, argv, &a);
     if (code != LFS_EXIT_OK)
         return code;
@@ -264,13 +271,13 @@ const struct command cmd_slot = {
     .summary = "list, add, remove or test what opens a volume",
     .help = "  latch slot list VOLUME           needs no key\n"
             "  latch slot add VOLUME            a new slot; a passphrase is asked twice\n"
-            "  latch slot remove VOLUME SLOT    the slot's old copies open nothing written after a rotation\n"
+            "  latch slot remove VOLUME SLOT    takes the slot away; the last one stays\n"
             "  latch slot test VOLUME           says which slot opens\n"
             "\n"
             "add, remove and test open the volume. " OPENING_HELP "\n"
             "The new slot of add:\n"
             "  --new-passphrase-file FILE, --new-passphrase-fd N, --new-passphrase-command CMD\n"
-            "  --new-keyfile FILE        a key file slot, 1 to 8192 bytes\n"
+            "  --new-keyfile FILE        a key file slot, 32 to 8192 bytes\n"
             "  --new-recovery            a recovery slot; its key is shown once\n"
             "  --new-recovery-file FILE  the same, the key written into FILE (new, mode 0600)\n"
             "  --label TEXT              a name for the slot\n"

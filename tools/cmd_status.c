@@ -20,7 +20,7 @@ static int ask_keyd(char **json)
     AUTO_KEYCLIENT struct keyclient *kc = NULL;
     struct keyclient_options o = {0};
     int r = keyclient_connect(&o, &kc);
-    if (r == -ENOTCONN)
+    if (keyd_conn_is_absent(r))
         return LFS_EXIT_OK;
     if (r)
         return keyd_conn_open(false, &kc); /* for its words */

@@ -11,6 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+bool keyd_conn_is_absent(int err)
+{
+    return err == -ENOENT || err == -ECONNREFUSED || err == -ENOTCONN;
+}
+
 int keyd_conn_open(bool start, struct keyclient **out)
 {
     char program[PATH_MAX];
@@ -22,9 +27,9 @@ int keyd_conn_open(bool start, struct keyclient **out)
     const char *why = keyclient_connect_message();
     if (why[0])
         return cli_fail(lfs_exit_code(r), "latch-keyd: %s", why);
-    if (r == -ENOTCONN && !start)
+    if (keyd_conn_is_absent(r) && !start)
         return cli_fail(LFS_EXIT_NOKEY, "latch-keyd is not running, so nothing is unlocked");
-    if (r == -ENOTCONN && !found)
+    if (keyd_conn_is_absent(r) && !found)
         return cli_fail(LFS_EXIT_FAILURE, "latch-keyd is not running, and its program was not found");
     return cli_fail_err(r, "latch-keyd", "see latch-keyd(8)");
 }

@@ -10,6 +10,9 @@
 /* Connects; start: starts latch-keyd when none answers. Prints its own error; returns an exit code. */
 int keyd_conn_open(bool start, struct keyclient **out);
 
+/* True for an error of keyclient_connect that means: none is running. */
+bool keyd_conn_is_absent(int err);
+
 /* "latch: WHAT: reason" with keyd's own words where it gave some; the exit code of err. */
 int keyd_conn_fail(const struct keyclient *kc, int err, const char *what);
 

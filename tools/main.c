@@ -2,6 +2,7 @@
 #include "cli.h"
 
 #include "config.h"
+#include "latchfs/secret.h"
 
 #include <locale.h>
 #include <sodium.h>
@@ -113,8 +114,8 @@ int main(int argc, char **argv)
         print_list(stderr);
         return LFS_EXIT_USAGE;
     }
-    if (sodium_init() < 0)
-        return cli_fail(LFS_EXIT_FAILURE, "cannot start libsodium");
+    if (sodium_init() < 0 || secret_harden_process())
+        return cli_fail(LFS_EXIT_FAILURE, "cannot protect the memory of this process");
     opterr = 0;
     int code = dispatch(argc - 1, argv + 1);
     if (fflush(stdout) != 0 || ferror(stdout))

@@ -30,7 +30,7 @@ static int ini_fail(const struct volume_files *v, int err)
     cli_quote(v->path, quoted, sizeof quoted);
     if (err == -ENOENT && !bak && !is_there(v->dirfd, DIRREC_NAME) && !is_there(v->dirfd, JOURNAL_NAME))
         return cli_fail(LFS_EXIT_NOTVOLUME, "%s: not a latchfs volume: it has no " KEYSTORE_NAME, quoted);
-    const char *what = err == -ENOENT ? "is missing" : lfs_strerror(err);
+    const char *what = err == -ENOENT ? "missing" : lfs_strerror(err);
     int code = err == -ENOENT ? LFS_EXIT_CORRUPT : lfs_exit_code(err);
     if (bak && code == LFS_EXIT_CORRUPT)
         return cli_fail(code,

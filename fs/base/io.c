@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sodium.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -43,6 +44,14 @@ int io_pwrite(int fd, const void *buf, size_t len, uint64_t off)
     return 0;
 }
 
+static bool all_empty(const struct iovec *iov, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (iov[i].iov_len)
+            return false;
+    return true;
+}
+
 int io_pwritev(int fd, struct iovec *iov, int n, uint64_t off)
 {
     while (n > 0) {
@@ -51,6 +60,8 @@ int io_pwritev(int fd, struct iovec *iov, int n, uint64_t off)
             continue;
         if (w < 0)
             return -errno;
+        if (w == 0 && !all_empty(iov, n))
+            return -EIO;
         off += (uint64_t)w;
         while (n > 0 && (size_t)w >= iov->iov_len) {
             w -= (ssize_t)iov->iov_len;
@@ -58,8 +69,6 @@ int io_pwritev(int fd, struct iovec *iov, int n, uint64_t off)
             n--;
         }
         if (n > 0) {
-            if (w == 0 && iov->iov_len == 0)
-                return -EIO;
             iov->iov_base = (char *)iov->iov_base + w;
             iov->iov_len -= (size_t)w;
         }

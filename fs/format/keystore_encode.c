@@ -143,7 +143,8 @@ int keystore_encode(const struct keystore *ks, char **text, size_t *len)
     return 0;
 }
 
-int keystore_encode_signed(const struct keystore *ks, const uint8_t secret_key[static 64], char **ini, size_t *len)
+int keystore_encode_signed(const struct keystore *ks, const uint8_t secret_key[static 64], char **ini,
+                           size_t *len)
 {
     struct text t = {0};
     struct keystore with; /* shares dirs, which SEC_SIGNATURE does not touch */

@@ -71,8 +71,8 @@ static const struct keystore_field signature_fields[] = {
 const struct keystore_field *keystore_fields(enum keystore_section s)
 {
     static const struct keystore_field *const all[SEC_COUNT] = {
-        [SEC_VOLUME] = volume_fields, [SEC_SLOT] = slot_fields, [SEC_MASTER] = master_fields,
-        [SEC_JOURNAL] = journal_fields, [SEC_DIR] = dir_fields, [SEC_KEY] = key_fields,
+        [SEC_VOLUME] = volume_fields,       [SEC_SLOT] = slot_fields, [SEC_MASTER] = master_fields,
+        [SEC_JOURNAL] = journal_fields,     [SEC_DIR] = dir_fields,   [SEC_KEY] = key_fields,
         [SEC_SIGNATURE] = signature_fields,
     };
     return all[s];
@@ -154,7 +154,6 @@ static bool dirs_ok(const struct keystore *ks)
 int keystore_check(const struct keystore *ks)
 {
     bool ok = ks->format == FORMAT_VERSION && suite_name(ks->suite) && ks->generation >= 1 &&
-              ks->generation <= KEYSTORE_GENERATION_MAX && slots_ok(ks) &&
-              masters_ok(ks) && dirs_ok(ks);
+              ks->generation <= KEYSTORE_GENERATION_MAX && slots_ok(ks) && masters_ok(ks) && dirs_ok(ks);
     return ok ? 0 : LFS_ERR_MISUSE;
 }

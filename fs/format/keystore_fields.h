@@ -4,10 +4,19 @@
 
 #include "latchfs/keystore.h"
 
-#define KEYSTORE_LINE_MAX 199u  /* inih takes the tail of a line over 199 bytes as a new line */
+#define KEYSTORE_LINE_MAX 199u   /* inih takes the tail of a line over 199 bytes as a new line */
 #define KEYSTORE_PIECE_BYTES 96u /* of a blob, 128 characters of base64url */
 
-enum keystore_section { SEC_VOLUME, SEC_SLOT, SEC_MASTER, SEC_JOURNAL, SEC_DIR, SEC_KEY, SEC_SIGNATURE, SEC_COUNT };
+enum keystore_section {
+    SEC_VOLUME,
+    SEC_SLOT,
+    SEC_MASTER,
+    SEC_JOURNAL,
+    SEC_DIR,
+    SEC_KEY,
+    SEC_SIGNATURE,
+    SEC_COUNT
+};
 
 enum field_type { F_U32, F_U64, F_HEX, F_BLOB, F_SUITE, F_SLOT_TYPE, F_STATE, F_LABEL, F_YES };
 

@@ -33,7 +33,8 @@ static bool value_char(char c)
 static bool field_line(const char *s, size_t len)
 {
     size_t n = 0;
-    while (n < len && ((s[n] >= 'a' && s[n] <= 'z') || (s[n] >= '0' && s[n] <= '9') || s[n] == '-' || s[n] == '.'))
+    while (n < len &&
+           ((s[n] >= 'a' && s[n] <= 'z') || (s[n] >= '0' && s[n] <= '9') || s[n] == '-' || s[n] == '.'))
         n++;
     if (n < 1 || n > 32 || len < n + 4 || memcmp(s + n, " = ", 3) != 0)
         return false;
@@ -231,8 +232,9 @@ static struct keystore_dirkey *key_section(struct keystore *ks, const char *arg)
 static void *find_section(struct keystore *ks, const char *section, enum keystore_section *s)
 {
     static const char *const names[SEC_COUNT] = {
-        [SEC_VOLUME] = "volume", [SEC_SLOT] = "slot ", [SEC_MASTER] = "master ",      [SEC_JOURNAL] = "journal",
-        [SEC_DIR] = "dir ",      [SEC_KEY] = "key ",   [SEC_SIGNATURE] = "signature",
+        [SEC_VOLUME] = "volume",       [SEC_SLOT] = "slot ", [SEC_MASTER] = "master ",
+        [SEC_JOURNAL] = "journal",     [SEC_DIR] = "dir ",   [SEC_KEY] = "key ",
+        [SEC_SIGNATURE] = "signature",
     };
     for (int i = 0; i < SEC_COUNT; i++) {
         size_t n = strlen(names[i]);
@@ -335,7 +337,8 @@ int keystore_parse(const char *ini, size_t len, struct keystore **out, unsigned 
     return 0;
 }
 
-bool keystore_signed_by(const char *ini, size_t len, const uint8_t signing_public[static KEYSTORE_PUBLIC_BYTES])
+bool keystore_signed_by(const char *ini, size_t len,
+                        const uint8_t signing_public[static KEYSTORE_PUBLIC_BYTES])
 {
     struct keystore sig = {0};
     const struct keystore_field *f = keystore_fields(SEC_SIGNATURE);
@@ -348,6 +351,6 @@ bool keystore_signed_by(const char *ini, size_t len, const uint8_t signing_publi
     value[n - lead - 1] = '\0';
     if (!set_piece(f, (uint8_t *)&sig + f->offset, "1", value))
         return false;
-    return crypto_sign_verify_detached(sig.signature, (const uint8_t *)ini, (size_t)(at - ini), signing_public) ==
-           0;
+    return crypto_sign_verify_detached(sig.signature, (const uint8_t *)ini, (size_t)(at - ini),
+                                       signing_public) == 0;
 }

@@ -153,10 +153,14 @@ static int listen_at(struct control *c)
     int r = socket_address(c->d, &c->at);
     if (r)
         return r;
-    unlink(c->at.sun_path); /* of an earlier process with this pid */
+    /* Without its suffix until it listens: a client removes sockets that refuse it. */
+    struct sockaddr_un fresh = c->at;
+    fresh.sun_path[strlen(fresh.sun_path) - strlen(".sock")] = '\0';
+    unlink(fresh.sun_path);
     c->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (c->listener < 0 || fchmod(c->listener, 0600) || bind(c->listener, (const struct sockaddr *)&c->at, sizeof c->at) ||
-        listen(c->listener, 16))
+    if (c->listener < 0 || fchmod(c->listener, 0600) ||
+        bind(c->listener, (const struct sockaddr *)&fresh, sizeof fresh) || listen(c->listener, 16) ||
+        rename(fresh.sun_path, c->at.sun_path))
         return -errno;
     return 0;
 }

@@ -18,7 +18,7 @@ struct daemon {
     struct session *session;
     struct replay_report replay; /* of this mount's start */
     time_t since;
-    bool read_only;      /* mounted so */
+    bool read_only; /* mounted so */
     bool want_writeback;
     bool writeback;    /* negotiated with the kernel, as the next two; set before other requests come */
     bool kills_priv;   /* clearing suid, sgid and capabilities is ours (FUSE_HANDLE_KILLPRIV_V2) */

@@ -12,8 +12,8 @@
 
 typedef struct __user_cap_data_struct cap_words[_LINUX_CAPABILITY_U32S_3];
 
-static bool takes_identity;       /* written before threads start */
-static cap_words full;            /* effective = permitted, less what identity_init gave up */
+static bool takes_identity; /* written before threads start */
+static cap_words full;      /* effective = permitted, less what identity_init gave up */
 static _Thread_local uid_t now_uid;
 static _Thread_local gid_t now_gid;
 static _Thread_local mode_t now_mask;

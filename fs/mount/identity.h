@@ -13,8 +13,8 @@ int identity_init(void);
 /* Once in every thread that creates files: gives it a umask of its own. */
 int identity_thread(void);
 
-/* From here on the thread creates files as uid:gid with umask. Without root only umask counts. -EOVERFLOW when
- * the id does not exist here. */
+/* From here on the thread creates files as uid:gid with umask. Without root only umask counts. -EOVERFLOW
+ * when the id does not exist here. */
 int identity_assume(uid_t uid, gid_t gid, mode_t mask);
 
 #endif

@@ -22,7 +22,7 @@
 /* All fields belong to the thread once it runs. */
 struct keys {
     struct daemon *d;
-    char *socket; /* or NULL */
+    char *socket;             /* or NULL */
     struct keyclient *client; /* NULL while keyd is gone */
     int64_t lease_ms;         /* 0: no end */
     int64_t leased_at;        /* last lease or renewal, of now_ms() */
@@ -84,8 +84,10 @@ int keys_open(struct daemon *d, const char *socket, struct keys **out, struct ke
         const char *why = k->client ? keyclient_message(k->client) : "";
         if (r == -ENOENT || r == -ECONNREFUSED) /* no keyd: nobody has unlocked anything */
             r = LFS_ERR_NOKEY;
-        log_error("%s: %s%s%s", d->volume_path, r == LFS_ERR_NOKEY ? "locked; 'latch unlock' opens it" : lfs_strerror(r),
-                  *why ? ": " : "", why);
+        if (r == LFS_ERR_NOKEY)
+            log_error("%s: locked; 'latch unlock' opens it", d->volume_path);
+        else
+            log_error("%s: latch-keyd: %s", d->volume_path, *why ? why : lfs_strerror(r));
         keys_free(k);
         return r;
     }
@@ -110,7 +112,8 @@ static void lost_keyd(struct keys *k)
     k->backoff_ms = k->backoff_ms * 2 < RECONNECT_MAX_MS ? k->backoff_ms * 2 : RECONNECT_MAX_MS;
 }
 
-/* Leases anew and unlocks, or, unlocked, only takes up the lease. Being refused is no fault of the connection. */
+/* Leases anew and unlocks, or, unlocked, only takes up the lease. Being refused is no fault of the
+ * connection. */
 static void lease_again(struct keys *k)
 {
     CLEANUP(keyset_freep) struct keyset *set = NULL;

@@ -9,8 +9,8 @@
 
 struct keys;
 
-/* Connects, attaches and leases the root's keys. Logs why not. *set is the caller's (keyset_free). socket: NULL
- * for the default. */
+/* Connects, attaches and leases the root's keys. Logs why not. *set is the caller's (keyset_free). socket:
+ * NULL for the default. */
 int keys_open(struct daemon *d, const char *socket, struct keys **out, struct keyset **set);
 
 /* Starts the thread; the volume and the session are there. */

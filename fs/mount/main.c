@@ -15,6 +15,7 @@
 #include "latchfs/io.h"
 #include "latchfs/keystore.h"
 #include "latchfs/log.h"
+#include "latchfs/mountctl.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,8 +29,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* The volume's lock may still be held for a moment by the daemon of a mount that umount(8) has just ended. */
-#define BUSY_TRIES 30
+/* The daemon of a mount that umount(8) has just ended still puts its journal in place. */
+#define BUSY_TRIES 300
 #define BUSY_WAIT_MS 100
 /* How long programs that still use a mount may go on after SIGTERM. */
 #define LINGER_MS 5000
@@ -49,7 +50,8 @@ static int resolve(const char *path, char out[static PATH_MAX])
     if (realpath(path, out))
         return 0;
     int err = errno;
-    log_error("%s: %s", path, err == ENOTCONN ? "a dead mount; 'fusermount3 -u' removes it" : strerrordesc_np(err));
+    log_error("%s: %s", path,
+              err == ENOTCONN ? "a dead mount; 'fusermount3 -u' removes it" : strerrordesc_np(err));
     return -err;
 }
 
@@ -112,15 +114,24 @@ static int take_signals(int *fd)
     return *fd < 0 ? -errno : 0;
 }
 
+static int is_mounted_here(const char *socket_path, const struct mount_status *st, void *arg)
+{
+    const struct daemon *d = arg;
+    return strcmp(st->volume, d->volume_path) == 0 && mountpoint_is_latchfs(st->mountpoint);
+}
+
 static int open_volume(struct daemon *d, const struct options *o, const struct keyset *set)
 {
-    const struct volume_options vo = {.read_only = o->read_only, .ignore_journal = o->ignore_journal};
+    const struct volume_options vo = {
+        .read_only = o->read_only, .ignore_journal = o->ignore_journal, .kernel_times = d->want_writeback};
     const struct timespec wait = {.tv_nsec = BUSY_WAIT_MS * 1000000};
     int r = LFS_ERR_BUSY;
     for (int i = 0; i < BUSY_TRIES && r == LFS_ERR_BUSY; i++) {
         if (i)
             nanosleep(&wait, NULL);
         r = volume_open(d->volume_path, set, &vo, &d->replay, &d->vol);
+        if (r == LFS_ERR_BUSY && mountctl_each(is_mounted_here, d) > 0)
+            break;
     }
     if (r)
         log_error("%s: %s", d->volume_path, lfs_strerror(r));
@@ -134,8 +145,9 @@ static int mount_options(const struct daemon *d, const struct options *o, char *
     AUTO_FREE char *name = NULL;
     if (asprintf(&name, "fsname=%s", o->fsname ? o->fsname : d->volume_path) < 0)
         return -ENOMEM;
-    if (fuse_opt_add_opt(&opts, "default_permissions,subtype=latchfs") || fuse_opt_add_opt_escaped(&opts, name) ||
-        (o->allow_other && fuse_opt_add_opt(&opts, "allow_other")) || (*o->kernel && fuse_opt_add_opt(&opts, o->kernel))) {
+    if (fuse_opt_add_opt(&opts, "default_permissions,subtype=latchfs") ||
+        fuse_opt_add_opt_escaped(&opts, name) || (o->allow_other && fuse_opt_add_opt(&opts, "allow_other")) ||
+        (*o->kernel && fuse_opt_add_opt(&opts, o->kernel))) {
         free(opts);
         return -ENOMEM;
     }
@@ -157,7 +169,8 @@ static int mount_session(struct daemon *d, const struct options *o)
     return r;
 }
 
-__attribute__((format(printf, 2, 0))) static void libfuse_log(enum fuse_log_level level, const char *fmt, va_list ap)
+__attribute__((format(printf, 2, 0))) static void libfuse_log(enum fuse_log_level level, const char *fmt,
+                                                              va_list ap)
 {
     char line[512];
     vsnprintf(line, sizeof line, fmt, ap);
@@ -177,15 +190,7 @@ static int set_up(struct parts *p, const struct options *o)
         r = open_volume(d, o, set);
     if (!r)
         r = mount_session(d, o);
-    if (!r)
-        r = identity_init();
-    if (!r && !o->read_only)
-        r = volume_start(d->vol);
-    if (!r)
-        r = session_start(d->session);
-    if (!r)
-        r = keys_start(p->keys);
-    return r;
+    return r ? r : identity_init();
 }
 
 /* ---- the mount's life ---- */
@@ -194,15 +199,40 @@ static void log_replay(const struct daemon *d)
 {
     const struct replay_report *p = &d->replay;
     if (p->unclean)
-        log_info("%s: was not unmounted cleanly: replayed %llu entries of %llu files, skipped %llu, torn %llu",
-                 d->volume_path, (unsigned long long)p->entries, (unsigned long long)p->files,
-                 (unsigned long long)p->skipped, (unsigned long long)p->torn);
+        log_info(
+            "%s: was not unmounted cleanly: replayed %llu entries of %llu files, skipped %llu, torn %llu",
+            d->volume_path, (unsigned long long)p->entries, (unsigned long long)p->files,
+            (unsigned long long)p->skipped, (unsigned long long)p->torn);
     if (!secret_memory_is_locked())
         log_warn("keys are not locked in memory: RLIMIT_MEMLOCK is too small");
 }
 
-/* Everything after the mount works: the user's command may return. */
-static void go_live(struct parts *p, const struct options *o)
+/* To standard error, for who mounts, and to the system's log. From here on there are threads, and the log's
+ * way does not change. */
+static void switch_log(const struct parts *p)
+{
+    log_replay(p->d);
+    if (p->report < 0)
+        return;
+    log_setup("latchfs", true, LOG_LEVEL_INFO);
+    log_replay(p->d);
+}
+
+static int start_threads(struct parts *p, const struct options *o)
+{
+    struct daemon *d = p->d;
+    int r = o->read_only ? 0 : volume_start(d->vol);
+    if (!r)
+        r = session_start(d->session);
+    if (!r)
+        r = keys_start(p->keys);
+    if (r)
+        fprintf(stderr, "latchfs: cannot start: %s\n", lfs_strerror(r));
+    return r;
+}
+
+/* Requests are answered now: the rest, and the user's command may return. */
+static void go_live(struct parts *p)
 {
     struct daemon *d = p->d;
     d->since = time(NULL);
@@ -210,11 +240,6 @@ static void go_live(struct parts *p, const struct options *o)
     if (r)
         log_warn("no control socket: %s", lfs_strerror(r));
     mountpoint_tune(d->mountpoint);
-    log_replay(d);
-    if (p->report >= 0) {
-        log_setup("latchfs", true, LOG_LEVEL_INFO);
-        log_replay(d);
-    }
     background_report(&p->report, LFS_EXIT_OK);
     log_info("%s: mounted on %s", d->volume_path, d->mountpoint);
 }
@@ -270,12 +295,15 @@ static int run(struct daemon *d, const struct options *o)
     if (!r)
         r = set_up(&p, o);
     if (!r) {
-        go_live(&p, o);
+        switch_log(&p);
+        r = start_threads(&p, o);
+    }
+    if (!r) {
+        go_live(&p);
         live(&p);
     }
-    bool unmount = r && d->session;
     bool busy;
-    if (unmount)
+    if (r && d->session)
         mountpoint_unmount(d->mountpoint, &busy);
     int closed = take_down(&p);
     background_report(&p.report, lfs_exit_code(r));

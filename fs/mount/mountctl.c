@@ -55,16 +55,17 @@ static void get_string(struct rcur *r, char *out, size_t size)
 
 static uint32_t flags_of(const struct mount_status *st)
 {
-    return (st->locked ? FLAG_LOCKED : 0) | (st->read_only ? FLAG_READ_ONLY : 0) | (st->failed ? FLAG_FAILED : 0) |
-           (st->writeback ? FLAG_WRITEBACK : 0);
+    return (st->locked ? FLAG_LOCKED : 0) | (st->read_only ? FLAG_READ_ONLY : 0) |
+           (st->failed ? FLAG_FAILED : 0) | (st->writeback ? FLAG_WRITEBACK : 0);
 }
 
 int mountctl_encode_status(const struct mount_status *st, uint8_t *out, size_t size)
 {
     struct wcur w = wcur_over(out, size);
     const struct volume_stats *v = &st->stats;
-    const uint64_t numbers[] = {v->nodes,         v->open_fds,      v->pinned_fds,  v->journal_bytes, v->journal_used,
-                                v->auth_failures, v->checkpoints,   v->journal_syncs, st->open_files, st->writes};
+    const uint64_t numbers[] = {v->nodes,        v->open_fds,      v->pinned_fds,  v->journal_bytes,
+                                v->journal_used, v->auth_failures, v->checkpoints, v->journal_syncs,
+                                st->open_files,  st->writes};
     wcur_u16(&w, MOUNTCTL_VERSION);
     wcur_u16(&w, MOUNTCTL_STATUS);
     wcur_u32(&w, 0);
@@ -87,8 +88,9 @@ int mountctl_encode_status(const struct mount_status *st, uint8_t *out, size_t s
 static void get_body(struct rcur *r, struct mount_status *st)
 {
     struct volume_stats *v = &st->stats;
-    uint64_t *const numbers[] = {&v->nodes,         &v->open_fds,    &v->pinned_fds,  &v->journal_bytes, &v->journal_used,
-                                 &v->auth_failures, &v->checkpoints, &v->journal_syncs, &st->open_files, &st->writes};
+    uint64_t *const numbers[] = {&v->nodes,        &v->open_fds,      &v->pinned_fds,  &v->journal_bytes,
+                                 &v->journal_used, &v->auth_failures, &v->checkpoints, &v->journal_syncs,
+                                 &st->open_files,  &st->writes};
     rcur_bytes(r, st->volume_id, ID_BYTES);
     st->pid = rcur_u32(r);
     uint32_t flags = rcur_u32(r);
@@ -192,8 +194,11 @@ int mountctl_each(int (*fn)(const char *socket_path, const struct mount_status *
         return errno == ENOENT ? 0 : -errno;
     for (const struct dirent *e; !r && (e = readdir(d));) {
         snprintf(path, sizeof path, "%s/%s", dir, e->d_name);
-        if (is_socket_name(e->d_name) && mountctl_status(path, st) == 0)
+        int got = is_socket_name(e->d_name) ? mountctl_status(path, st) : LFS_ERR_PROTO;
+        if (!got)
             r = fn(path, st, arg);
+        else if (got == -ECONNREFUSED) /* of a mount that was killed */
+            unlink(path);
     }
     closedir(d);
     return r;

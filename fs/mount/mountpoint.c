@@ -31,7 +31,7 @@ static bool is_inside(const char *path, const char *outer)
     return strncmp(path, outer, len) == 0 && (path[len] == '/' || path[len] == '\0');
 }
 
-static bool is_our_mount(const char *mountpoint)
+bool mountpoint_is_latchfs(const char *mountpoint)
 {
     bool found = false;
     FILE *f = setmntent("/proc/self/mounts", "re");
@@ -66,7 +66,7 @@ static int refuse(const char *mountpoint, const char *why, int err)
 int mountpoint_check(const char *mountpoint, const char *volume, bool nonempty)
 {
     struct stat st;
-    if (is_our_mount(mountpoint))
+    if (mountpoint_is_latchfs(mountpoint))
         return refuse(mountpoint, "a latchfs volume is mounted here already", LFS_ERR_BUSY);
     if (stat(mountpoint, &st))
         return refuse(mountpoint, strerrordesc_np(errno), -errno);
@@ -79,7 +79,7 @@ int mountpoint_check(const char *mountpoint, const char *volume, bool nonempty)
     int empty = nonempty ? 1 : is_empty(mountpoint);
     if (empty < 0)
         return refuse(mountpoint, lfs_strerror(empty), empty);
-    return empty ? 0 : refuse(mountpoint, "not empty; -o nonempty mounts over it", -ENOTEMPTY);
+    return empty ? 0 : refuse(mountpoint, "not empty; -o nonempty mounts over it", LFS_ERR_BUSY);
 }
 
 /* ---- tuning ---- */
@@ -109,8 +109,9 @@ void mountpoint_tune(const char *mountpoint)
 
 static int run_fusermount(const char *mountpoint, bool lazy)
 {
-    const char *args[] = {"fusermount3", "-u", "-q", lazy ? "-z" : "--", lazy ? "--" : mountpoint,
-                          lazy ? mountpoint : NULL, NULL};
+    const char *args[] = {
+        "fusermount3", "-u", "-q", lazy ? "-z" : "--", lazy ? "--" : mountpoint, lazy ? mountpoint : NULL,
+        NULL};
     posix_spawnattr_t attr;
     sigset_t none;
     pid_t pid;
@@ -146,7 +147,7 @@ static void flush(const char *mountpoint)
 int mountpoint_unmount(const char *mountpoint, bool *busy)
 {
     *busy = false;
-    if (!is_our_mount(mountpoint))
+    if (!mountpoint_is_latchfs(mountpoint))
         return 0; /* somebody else was faster */
     int r = unmount(mountpoint, false);
     if (r == -EBUSY) {

@@ -4,9 +4,12 @@
 
 #include <stdbool.h>
 
-/* Both paths are resolved. Refuses, with a line in the log: what is no directory, not empty (unless nonempty),
- * a latchfs mount already, or inside the volume or around it. */
+/* Both paths are resolved. Refuses, with a line in the log: what is no directory, not empty (unless
+ * nonempty), a latchfs mount already, or inside the volume or around it. */
 int mountpoint_check(const char *mountpoint, const char *volume, bool nonempty);
+
+/* True if a latchfs volume is mounted at this resolved path (what is on top counts). */
+bool mountpoint_is_latchfs(const char *mountpoint);
 
 /* Lets the kernel send more and read further ahead. Needs root; without effect otherwise. Requests are being
  * answered already. */

@@ -119,7 +119,8 @@ static int fill(struct listing *l, struct handle *h, uint64_t cookie)
     return r < 0 && l->used == 0 ? r : 0;
 }
 
-static void list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, const struct fuse_file_info *fi, bool plus)
+static void list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, const struct fuse_file_info *fi,
+                 bool plus)
 {
     struct listing l = {.req = req, .dir = ops_node(req, ino), .plus = plus, .buf = session_reply_buffer()};
     l.size = size < REQUEST_BYTES_MAX ? size : REQUEST_BYTES_MAX;

@@ -74,7 +74,8 @@ static bool caller_is_ordinary(fuse_req_t req)
     return fuse_req_ctx(req)->uid != 0;
 }
 
-void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off, struct fuse_file_info *fi)
+void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
+              struct fuse_file_info *fi)
 {
     struct daemon *d = ops_daemon(req);
     struct node *n = ops_node(req, ino);

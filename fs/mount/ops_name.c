@@ -97,7 +97,8 @@ void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, 
     struct stat st;
     if (ops_as_caller(req))
         return;
-    int r = S_ISREG(mode) ? node_create(dir, name, mode, true, &st, &n) : node_mknod(dir, name, mode, rdev, &st, &n);
+    int r = S_ISREG(mode) ? node_create(dir, name, mode, true, &st, &n)
+                          : node_mknod(dir, name, mode, rdev, &st, &n);
     reply_made(req, dir, r, n, &st);
 }
 

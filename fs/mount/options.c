@@ -87,14 +87,14 @@ static bool in_list(const char *const list[], const char *word)
 }
 
 /* What the kernel understands for a FUSE mount. */
-static const char *const kernel_flags[] = {"ro",   "rw",    "suid",    "nosuid", "dev",     "nodev", "exec", "noexec",
-                                           "sync", "async", "dirsync", "atime",  "noatime", NULL};
+static const char *const kernel_flags[] = {"ro",     "rw",   "suid",  "nosuid",  "dev",   "nodev",   "exec",
+                                           "noexec", "sync", "async", "dirsync", "atime", "noatime", NULL};
 
 /* For mount(8), fstab and systemd, not for us; relatime and diratime are how the kernel does it anyway. */
-static const char *const noise[] = {"defaults", "_netdev", "nofail",     "auto",      "noauto",   "user",   "nouser",
-                                    "users",    "owner",   "group",      "user=*",    "uhelper=*", "helper=*",
-                                    "comment=*", "x-*",    "X-*",        "relatime",  "norelatime", "diratime",
-                                    "nodiratime", "subtype=latchfs", NULL};
+static const char *const noise[] = {
+    "defaults", "_netdev",    "nofail",   "auto",       "noauto",          "user",      "nouser", "users",
+    "owner",    "group",      "user=*",   "uhelper=*",  "helper=*",        "comment=*", "x-*",    "X-*",
+    "relatime", "norelatime", "diratime", "nodiratime", "subtype=latchfs", NULL};
 
 static int set_flag(struct parser *p, const char *word)
 {
@@ -104,9 +104,12 @@ static int set_flag(struct parser *p, const char *word)
         bool *flag;
         bool value;
     } flags[] = {
-        {"allow_other", &o->allow_other, true},   {"no_allow_other", &o->allow_other, false},
-        {"writethrough", &o->writethrough, true}, {"nonempty", &o->nonempty, true},
-        {"ignore-journal", &o->ignore_journal, true}, {"ro", &o->read_only, true},
+        {"allow_other", &o->allow_other, true},
+        {"no_allow_other", &o->allow_other, false},
+        {"writethrough", &o->writethrough, true},
+        {"nonempty", &o->nonempty, true},
+        {"ignore-journal", &o->ignore_journal, true},
+        {"ro", &o->read_only, true},
         {"rw", &o->read_only, false},
     };
     bool known = in_list(noise, word);
@@ -217,7 +220,8 @@ static int parse_args(struct parser *p, int argc, char *const argv[])
     return r;
 }
 
-int options_parse(int argc, char *const argv[], bool privileged, struct options *out, char *error, size_t size)
+int options_parse(int argc, char *const argv[], bool privileged, struct options *out, char *error,
+                  size_t size)
 {
     struct options o = {.allow_other = privileged, .kernel = strdup(privileged ? "dev,suid" : "")};
     struct parser p = {.o = &o, .error = error, .size = size};

@@ -27,9 +27,10 @@ struct options {
     char *kernel;      /* flags for the kernel, comma separated, in the order given ("" if none) */
 };
 
-/* privileged: root, whose mounts default to allow_other, dev and suid. 0, or LFS_ERR_MISUSE or -ENOMEM with one
- * line in error. *out is filled on success only. */
-int options_parse(int argc, char *const argv[], bool privileged, struct options *out, char *error, size_t size);
+/* privileged: root, whose mounts default to allow_other, dev and suid. 0, or LFS_ERR_MISUSE or -ENOMEM with
+ * one line in error. *out is filled on success only. */
+int options_parse(int argc, char *const argv[], bool privileged, struct options *out, char *error,
+                  size_t size);
 
 void options_clear(struct options *o);
 

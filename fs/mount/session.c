@@ -45,8 +45,8 @@ struct session {
     bool init_done;
 };
 
-/* A worker spins for the next request while that paid lately: a hit earns credit, a miss costs it, and a sleep
- * that ended at once earns it back. So an idle mount sleeps. */
+/* A worker spins for the next request while that paid lately: a hit earns credit, a miss costs it, and a
+ * sleep that ended at once earns it back. So an idle mount sleeps. */
 struct spinner {
     int epoll;
     int credit;
@@ -126,7 +126,8 @@ static int answer_init(struct session *s)
 
 /* ---- set up ---- */
 
-int session_new(struct daemon *d, const struct fuse_lowlevel_ops *ops, const char *options, struct session **out)
+int session_new(struct daemon *d, const struct fuse_lowlevel_ops *ops, const char *options,
+                struct session **out)
 {
     struct session *s = calloc(1, sizeof *s);
     if (!s)
@@ -228,7 +229,8 @@ static int make_epoll(struct session *s)
 {
     AUTO_CLOSE int ep = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event request = {.events = EPOLLIN | EPOLLEXCLUSIVE}, end = {.events = EPOLLIN};
-    if (ep < 0 || epoll_ctl(ep, EPOLL_CTL_ADD, s->fd, &request) || epoll_ctl(ep, EPOLL_CTL_ADD, s->done, &end))
+    if (ep < 0 || epoll_ctl(ep, EPOLL_CTL_ADD, s->fd, &request) ||
+        epoll_ctl(ep, EPOLL_CTL_ADD, s->done, &end))
         return -errno;
     int r = ep;
     ep = -1;

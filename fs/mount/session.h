@@ -15,7 +15,8 @@
 struct session;
 
 /* ops is copied. options: the -o string for libfuse and the kernel. d is handed to every operation. */
-int session_new(struct daemon *d, const struct fuse_lowlevel_ops *ops, const char *options, struct session **out);
+int session_new(struct daemon *d, const struct fuse_lowlevel_ops *ops, const char *options,
+                struct session **out);
 
 /* Mounts and answers INIT, on this thread. On failure nothing is mounted. */
 int session_mount(struct session *s, const char *mountpoint);
@@ -43,8 +44,8 @@ char *session_reply_buffer(void);
 /* ---- notifications; not from a worker unless said so: the kernel may wait for an answer of ours
  * meanwhile ---- */
 
-/* Drops attributes, pages (dirty ones are written first), directory and symlink caches of an inode. 0 also for
- * an inode that the kernel does not know. */
+/* Drops attributes, pages (dirty ones are written first), directory and symlink caches of an inode. 0 also
+ * for an inode that the kernel does not know. */
 int session_inval_inode(struct session *s, fuse_ino_t ino);
 
 /* Attributes alone. This one may come from a worker: it waits for no page and no lock of the inode. */

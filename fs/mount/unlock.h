@@ -1,4 +1,5 @@
-/* Unlocking before mounting, for fstab: by the latch program, so that no passphrase ever comes into this one. */
+/* Unlocking before mounting, for fstab: by the latch program, so that no passphrase ever comes into this one.
+ */
 #ifndef FS_MOUNT_UNLOCK_H
 #define FS_MOUNT_UNLOCK_H
 

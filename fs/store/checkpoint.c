@@ -4,6 +4,7 @@
  * in place, of this round's fresh data and of what the round before put there; (3) so everything before the
  * round before is in place and on disk: the tail moves there; (4) mark the fresh data, flush the journal;
  * (5) put every file in place. */
+#include "fs/store/ballast.h"
 #include "fs/store/file.h"
 
 #include "latchfs/io.h"
@@ -174,6 +175,8 @@ static int place_file(struct file *f)
         r = file_commit(f);
         if (!r)
             r = file_apply(f);
+        if ((r == -ENOSPC || r == -EDQUOT) && ballast_release(f->n->vol))
+            r = file_apply(f);
     }
     pthread_rwlock_unlock(&f->lock);
     return r;
@@ -237,6 +240,7 @@ static int round_locked(struct volume *v)
     if (list)
         sweep(v, list, count);
     free(list);
+    ballast_refill(v);
     atomic_store(&v->apply_error, placed);
     v->checkpoints++;
     return r ? r : placed;
@@ -258,7 +262,7 @@ int checkpoint_run(struct volume *v, bool full)
 
 int file_reserve(struct volume *v, uint64_t bytes)
 {
-    int r = -EAGAIN;
+    int r = ballast_check(v) ? ballast_check(v) : -EAGAIN;
     for (int tries = 0; tries < 6 && r == -EAGAIN; tries++) {
         if (atomic_load(&v->pending_chunks) < PENDING_CHUNKS_MAX)
             r = journal_reserve(v->journal, bytes, false);

@@ -140,13 +140,27 @@ int journal_close(struct journal *j, bool clean)
     return r;
 }
 
+/* The ring's space is there before the first entry: an append must not fail for want of it. */
+static int allocate_ring(struct journal *j, uint64_t ring_bytes)
+{
+    static const uint8_t zeros[64 * 1024];
+    uint64_t end = JOURNAL_RING_AT + ring_bytes;
+    int r = io_fallocate(j->fd, 0, 0, end);
+    if (r == -EOPNOTSUPP || r == -ENOSYS) {
+        r = 0;
+        for (uint64_t at = JOURNAL_RING_AT; !r && at < end; at += sizeof zeros)
+            r = io_pwrite(j->fd, zeros, end - at < sizeof zeros ? (size_t)(end - at) : sizeof zeros, at);
+    }
+    if (r)
+        io_ftruncate(j->fd, JOURNAL_RING_AT);
+    return r;
+}
+
 int journal_reset(struct journal *j, uint64_t ring_bytes, uint64_t least)
 {
     uint64_t now = (uint64_t)time(NULL);
     struct journal_super *s = &j->super;
-    int r = io_fallocate(j->fd, 0, 0, JOURNAL_RING_AT + ring_bytes);
-    if (r == -EOPNOTSUPP)
-        r = io_ftruncate(j->fd, JOURNAL_RING_AT + ring_bytes);
+    int r = allocate_ring(j, ring_bytes);
     if (r)
         return r;
     pthread_mutex_lock(&j->append);

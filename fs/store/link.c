@@ -136,39 +136,49 @@ static bool is_foreign_symlink(struct node *n, const struct node *dir)
     return foreign;
 }
 
-/* A node whose known name is gone is linked by its descriptor, for which the kernel wants
- * CAP_DAC_READ_SEARCH. */
+/* -EAGAIN: a symlink that has moved away meanwhile. A node whose known name is gone is linked by its descriptor,
+ * for which the kernel wants CAP_DAC_READ_SEARCH. */
 static int do_link(const struct entry *e, void *arg)
 {
     struct node *n = arg;
     struct node_at at;
     int r = node_at_named(n, &at);
-    if (r == -ESTALE)
+    if (r == -ESTALE && !S_ISLNK(n->type))
         r = node_at_get(n, &at);
     if (r)
-        return r;
-    r = linkat(at.fd, at.name, e->fd, e->cn.stored, at.flags & AT_EMPTY_PATH) ? -errno : 0;
+        return r == -ESTALE ? -ENOENT : r;
+    if (S_ISLNK(n->type) && at.holder != e->dir)
+        r = -EAGAIN;
+    else
+        r = linkat(at.fd, at.name, e->fd, e->cn.stored, at.flags & AT_EMPTY_PATH) ? -errno : 0;
     node_at_put(&at);
+    return r;
+}
+
+static int link_symlink_anew(struct node *n, struct entry *e)
+{
+    char target[SYMLINK_PLAIN_MAX + 1];
+    struct symlink_args a = {.target = target};
+    int r = readlink_node(n, target);
+    if (!r)
+        r = add_entry(e, do_symlink, &a);
+    if (!r)
+        node_unref(a.n, 1);
     return r;
 }
 
 static int link_in(struct node *n, struct node *dir, const char *name)
 {
-    char target[SYMLINK_PLAIN_MAX + 1];
-    struct symlink_args a = {.target = target};
     struct entry e;
     if (S_ISDIR(n->type))
         return -EPERM;
-    bool again = is_foreign_symlink(n, dir);
-    int r = again ? readlink_node(n, target) : 0;
-    if (!r)
-        r = entry_get(dir, name, &e);
+    int r = entry_get(dir, name, &e);
     if (r)
         return r;
-    r = add_entry(&e, again ? do_symlink : do_link, again ? (void *)&a : n);
+    do
+        r = is_foreign_symlink(n, dir) ? link_symlink_anew(n, &e) : add_entry(&e, do_link, n);
+    while (r == -EAGAIN);
     entry_put(&e);
-    if (!r && again)
-        node_unref(a.n, 1);
     n->meta_dirty = true;
     return r;
 }

@@ -140,16 +140,19 @@ int node_path(struct node *n, char *path, size_t size)
 static int sync_entries(struct node *dir)
 {
     uint64_t changes = dir->changes;
-    if (changes == dir->synced)
+    bool meta = atomic_exchange(&dir->meta_dirty, false);
+    if (changes == dir->synced && !meta)
         return 0;
     int fd, r = node_fd_get(dir, false, &fd);
-    if (r)
-        return dir->removed ? 0 : r;
-    r = dir_fd_sync(dir->vol, fd);
-    node_fd_put(dir);
+    if (!r) {
+        r = dir_fd_sync(dir->vol, fd);
+        node_fd_put(dir);
+    }
     if (!r)
         dir->synced = changes;
-    return r;
+    else if (meta)
+        dir->meta_dirty = true;
+    return r && dir->removed ? 0 : r;
 }
 
 static struct node *parent_ref(struct node *n)

@@ -134,6 +134,14 @@ static int rename_locked(struct side *from, struct side *to, unsigned flags, str
     return r;
 }
 
+static void tell_files(struct side *from, struct side *to)
+{
+    if (from->n && S_ISREG(from->n->type))
+        file_renamed(from->n);
+    if (to->n && S_ISREG(to->n->type) && !to->n->removed)
+        file_renamed(to->n);
+}
+
 static int rename_sides(struct side *from, struct side *to, unsigned flags)
 {
     struct dir_set set;
@@ -146,6 +154,8 @@ static int rename_sides(struct side *from, struct side *to, unsigned flags)
     r = rename_locked(from, to, flags, &w);
     dir_set_unlock(&set);
     victim_put(&w);
+    if (!r)
+        tell_files(from, to);
     if (from->n)
         node_unref(from->n, 1);
     if (to->n)

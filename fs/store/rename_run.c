@@ -180,48 +180,51 @@ int rename_plain(struct side *from, struct side *to, struct victim *w)
     return r;
 }
 
-static int exchange_places(struct side *from, struct side *to, struct place *pf, struct place *pt)
-{
-    struct volume *v = from->e.dir->vol;
-    pthread_rwlock_wrlock(&v->tree_lock);
-    int r = rename_at(from, to, RENAME_EXCHANGE);
-    if (!r && from->n)
-        *pf = place_swap(from->n, *pf);
-    if (!r && to->n)
-        *pt = place_swap(to->n, *pt);
-    pthread_rwlock_unlock(&v->tree_lock);
-    return r;
-}
-
 /* The old link is now under the new name, sealed for the other directory: the new one replaces it. Its sidecar
  * stayed behind. */
 static int renew_link(struct crossing *c)
 {
-    struct victim old = {.n = NULL};
-    const struct entry *from = &c->from->e;
+    char sidecar[LINK_SIDECAR_MAX];
     if (c->kind != CROSS_LINK)
         return 0;
-    link_sidecar(c->to->e.fd, c->to->e.cn.stored, &c->from->st, old.sidecar);
+    link_sidecar(c->to->e.fd, c->to->e.cn.stored, &c->from->st, sidecar);
     int r = crossing_place_link(c, 0);
-    if (!r && old.sidecar[0] && c->from->st.st_nlink == 1)
-        unlinkat(from->fd, old.sidecar, 0);
+    if (!r && sidecar[0] && c->from->st.st_nlink == 1)
+        unlinkat(c->from->e.fd, sidecar, 0);
     return r;
 }
 
-static int exchange_prepared(struct side *from, struct side *to, struct crossing c[static 2])
+/* All of it at once for those who find a node by its place: nobody reads a link that is not renewed yet. */
+static int exchange_locked(struct side *from, struct side *to, struct crossing c[static 2], struct place *pf,
+                           struct place *pt, bool *moved)
+{
+    int r = rename_at(from, to, RENAME_EXCHANGE);
+    if (r)
+        return r;
+    *moved = true;
+    if (from->n)
+        *pf = place_swap(from->n, *pf);
+    if (to->n)
+        *pt = place_swap(to->n, *pt);
+    r = renew_link(&c[0]);
+    int other = renew_link(&c[1]);
+    return r ? r : other;
+}
+
+/* *moved: whatever else went wrong, the two have changed places. */
+static int exchange_prepared(struct side *from, struct side *to, struct crossing c[static 2], bool *moved)
 {
     struct volume *v = from->e.dir->vol;
-    struct place pf, pt;
+    struct place pf, pt = {NULL, NULL};
     int r = place_for(from, to, &pf);
     if (r)
         return r;
     r = place_for(to, from, &pt);
-    if (!r)
-        r = exchange_places(from, to, &pf, &pt);
-    if (!r)
-        r = renew_link(&c[0]);
-    if (!r)
-        r = renew_link(&c[1]);
+    if (!r) {
+        pthread_rwlock_wrlock(&v->tree_lock);
+        r = exchange_locked(from, to, c, &pf, &pt, moved);
+        pthread_rwlock_unlock(&v->tree_lock);
+    }
     place_release(v, &pf);
     place_release(v, &pt);
     return r;
@@ -238,12 +241,13 @@ int rename_exchange(struct side *from, struct side *to)
         crossing_abort(&c[0]);
         return r;
     }
-    r = exchange_prepared(from, to, c);
+    bool moved = false;
+    r = exchange_prepared(from, to, c, &moved);
     for (int i = 0; i < 2; i++) {
-        if (r)
-            crossing_abort(&c[i]);
-        else
+        if (moved)
             crossing_finish(&c[i]);
+        else
+            crossing_abort(&c[i]);
     }
     return r;
 }

@@ -146,7 +146,6 @@ int entry_stat(const struct entry *e, struct stat *st)
 void entry_changed(const struct entry *e)
 {
     e->dir->changes++;
-    e->dir->meta_dirty = true;
 }
 
 void tree_fix_stat(struct node *n, struct stat *st)

@@ -1,4 +1,5 @@
 /* The life of a volume: created, opened (and replayed), closed. */
+#include "fs/store/ballast.h"
 #include "fs/store/file.h"
 
 #include "latchfs/dirrec.h"
@@ -117,6 +118,7 @@ static void volume_free(struct volume *v)
 {
     if (v->nodes)
         node_tables_free(v);
+    ballast_free(v);
     if (v->root_fd >= 0)
         close(v->root_fd);
     locked_free(v->pd);
@@ -139,10 +141,14 @@ static uint64_t volume_journal_bytes(const struct volume *v)
 int volume_reset_journal(struct volume *v)
 {
     uint64_t bytes = volume_journal_bytes(v);
-    int r;
-    while ((r = journal_reset(v->journal, bytes, 0)) == -ENOSPC && bytes / 2 >= JOURNAL_RING_MIN)
+    for (;;) {
+        int r = journal_reset(v->journal, bytes, 0);
+        if (!r && !v->ballast)
+            r = ballast_open(v, bytes);
+        if (r != -ENOSPC || bytes / 2 < JOURNAL_RING_MIN)
+            return r;
         bytes = bytes / 2 / PAGE_BYTES * PAGE_BYTES;
-    return r;
+    }
 }
 
 static int open_journal(struct volume *v)

@@ -56,6 +56,7 @@ struct volume {
     _Atomic uint64_t pending_chunks; /* in all overlays */
     _Atomic int apply_error;         /* of the last putting in place that failed; 0: none */
     struct checkpoint_mark *mark;    /* checkpoint.c's */
+    struct ballast *ballast;         /* NULL where fallocate does */
 
     _Atomic uint64_t auth_failures, checkpoints;
 };

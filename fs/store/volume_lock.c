@@ -40,6 +40,7 @@ int volume_lock_finish(struct volume *v)
         journal_forget_keys(v->journal);
     locked_free(v->pd);
     v->pd = NULL;
+    siv_forget(); /* the name keys in every worker's cache */
     pthread_rwlock_unlock(&v->key_lock);
     return r;
 }

@@ -32,7 +32,7 @@ int aead_open(struct aead *a, const uint8_t nonce[static NONCE_BYTES], const voi
 
 /* The suite for a new volume on this processor: AES where it has AES instructions, else ChaCha20. */
 enum suite aead_best_suite(void);
-const char *suite_name(int suite);                  /* "aes-256-gcm", "chacha20-poly1305", or NULL if unknown */
+const char *suite_name(int suite); /* "aes-256-gcm", "chacha20-poly1305", or NULL if unknown */
 int suite_by_name(const char *name, enum suite *out); /* also "auto"; LFS_ERR_UNSUPPORTED */
 
 #endif

@@ -16,7 +16,8 @@ struct dirrec {
 /* The MAC (keyed BLAKE2b, NAME_SUB_DIRREC) goes in. */
 void dirrec_encode(const struct dirrec *d, const struct name_keys *k, uint8_t out[static DIRREC_BYTES]);
 
-/* Parse only (to learn the protected directory, whose key then checks): LFS_ERR_CORRUPT, LFS_ERR_UNSUPPORTED. */
+/* Parse only (to learn the protected directory, whose key then checks): LFS_ERR_CORRUPT (a zero id or first
+ * parent too), LFS_ERR_UNSUPPORTED. */
 int dirrec_parse(const uint8_t in[static DIRREC_BYTES], struct dirrec *out);
 int dirrec_check(const uint8_t in[static DIRREC_BYTES], const struct name_keys *k); /* LFS_ERR_AUTH */
 

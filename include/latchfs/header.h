@@ -19,27 +19,30 @@ struct key_place {
 
 struct file_header {
     uint8_t suite;
-    uint8_t state;                  /* enum file_state */
-    uint16_t flags;                 /* none defined: must be 0 */
+    uint8_t state;  /* enum file_state */
+    uint16_t flags; /* none defined: must be 0 */
     uint8_t file_id[ID_BYTES];
-    uint8_t pd_id[ID_BYTES];        /* protected directory */
-    uint32_t key_version;           /* of its directory key, 1.. */
-    struct key_place place[2];      /* at least one filled; epochs differ; the newest is the higher epoch */
-    uint64_t size;                  /* committed plaintext size */
-    uint64_t chunk_writes;          /* messages sealed under the newest file key, at least */
-    uint64_t generation;            /* of the journal, at the last change */
-    uint8_t seal_state;             /* enum seal_state */
+    uint8_t pd_id[ID_BYTES];   /* protected directory */
+    uint32_t key_version;      /* of its directory key, 1.. */
+    struct key_place place[2]; /* at least one filled; epochs differ; the newest is the higher epoch */
+    uint64_t size;             /* committed plaintext size */
+    uint64_t chunk_writes;     /* messages sealed under the newest file key, at least */
+    uint64_t generation;       /* of the journal, at the last change */
+    uint8_t seal_state;        /* enum seal_state */
     uint64_t seal_generation;
     uint8_t seal_root[32];
-    struct record inline_record;    /* for FILE_INLINE; length == size; zero for FILE_PAGED */
-    uint8_t mac[32];                /* set by header_set_mac, checked by header_check_mac */
+    struct record inline_record; /* for FILE_INLINE; length == size; zero for FILE_PAGED */
+    uint8_t mac[32];             /* set by header_set_mac, checked by header_check_mac */
 };
 
+/* What has no meaning in a state is written as zeros whatever the struct holds: the inline record of a paged
+ * file, the root of an open seal, the blob of an empty place. */
 void header_encode(const struct file_header *h, uint8_t out[static HEADER_BYTES]);
 
 /* LFS_ERR_CORRUPT (magic, impossible field, trailing bytes not zero), LFS_ERR_UNSUPPORTED (version, suite,
- * flags). Checks: INLINE has size <= INLINE_MAX and an inline record of that length; PAGED has size >= 1
- * or 0 when created for a first large write and not committed yet, at most FILE_SIZE_MAX. */
+ * flags). Checks: INLINE has size <= INLINE_MAX and an inline record of that length, under an epoch of a
+ * place (for size 0 also no record at all); PAGED has size >= 1, or 0 when created for a first large write
+ * and not committed yet, at most FILE_SIZE_MAX. */
 int header_decode(const uint8_t in[static HEADER_BYTES], struct file_header *out);
 
 /* Index (0 or 1) of the place with the newest epoch; the place that bears epoch, or -1. */

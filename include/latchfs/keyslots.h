@@ -1,12 +1,13 @@
-/* Opening and changing key stores with a slot's secret. Needs no daemon: latch-keyd and the offline tools link
- * it, latchfs does not. Key wraps and their associated data: docs/FORMAT.md, "Key store". */
+/* Opening and changing key stores with a slot's secret. Needs no daemon: latch-keyd and the offline tools
+ * link it, latchfs does not. Key wraps and their associated data: docs/FORMAT.md, "Key store". */
 #ifndef LATCHFS_KEYSLOTS_H
 #define LATCHFS_KEYSLOTS_H
 
 #include "latchfs/keyclient.h"
 #include "latchfs/keystore.h"
 
-#define KEYFILE_MIN 32u /* to make a slot: shorter ones are too easily guessed, and key files are not stretched */
+#define KEYFILE_MIN \
+    32u /* to make a slot: shorter ones are too easily guessed, and key files are not stretched */
 #define KEYFILE_MAX 8192u
 #define KEY_WHY_MAX 200u
 
@@ -29,9 +30,9 @@ struct keystore_keys {
 void keystore_keys_free(struct keystore_keys *k);
 void keystore_keys_freep(struct keystore_keys **k);
 
-/* Parses, finds the slot that c opens, checks the signature with the public key from inside that slot, unwraps
- * the signing key and every master key. LFS_ERR_PASSPHRASE, _CORRUPT, _UNSUPPORTED, _AUTH (changed, or signed
- * by another), -ENOMEM. Takes as long as Argon2id of each passphrase slot tried. */
+/* Parses, finds the slot that c opens, checks the signature with the public key from inside that slot,
+ * unwraps the signing key and every master key. LFS_ERR_PASSPHRASE, _CORRUPT, _UNSUPPORTED, _AUTH (changed,
+ * or signed by another), -ENOMEM. Takes as long as Argon2id of each passphrase slot tried. */
 int keystore_open(const char *ini, size_t len, const struct credential *c, struct keystore **ks,
                   struct keystore_keys **keys, struct key_why *why);
 
@@ -40,9 +41,9 @@ int keystore_open(const char *ini, size_t len, const struct credential *c, struc
 int keystore_make(const struct keystore_init *in, unsigned kdf_ms, char **ini, size_t *len,
                   struct secret **recovery, struct key_why *why);
 
-/* Changes of an opened store: ks is changed, generation one higher, *ini the signed text. ks is of no use after an
- * error. Add: *recovery is the printable key when a->fresh is CRED_RECOVERY without a secret. Remove: refuses
- * the last slot (LFS_ERR_DENIED), -ENOENT for an unknown one; replaces the key store key. */
+/* Changes of an opened store: ks is changed, generation one higher, *ini the signed text. ks is of no use
+ * after an error. Add: *recovery is the printable key when a->fresh is CRED_RECOVERY without a secret.
+ * Remove: refuses the last slot (LFS_ERR_DENIED), -ENOENT for an unknown one; replaces the key store key. */
 int keystore_slot_add(struct keystore *ks, const struct keystore_keys *keys, const struct slot_add *a,
                       unsigned kdf_ms, char **ini, size_t *len, unsigned *slot_id, struct secret **recovery,
                       struct key_why *why);

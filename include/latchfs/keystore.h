@@ -1,6 +1,7 @@
 /* Codec of latchfs.ini, the key store of a volume (docs/FORMAT.md, "Key store"). No secret is needed to parse
  * it: it serves keyless inspection and, below latch-keyd's slots, everything that opens or changes a store.
- * The text is canonical: a parsed store encodes to exactly the bytes it came from, anything else is refused. */
+ * The text is canonical: a parsed store encodes to exactly the bytes it came from, anything else is refused.
+ */
 #ifndef LATCHFS_KEYSTORE_H
 #define LATCHFS_KEYSTORE_H
 
@@ -20,10 +21,10 @@
 #define KEYSTORE_SIGNATURE_BYTES 64u
 
 #define KEYSTORE_SALT_BYTES 16u
-#define KEYSTORE_PUBLIC_BYTES 32u     /* X25519 and Ed25519 public keys */
-#define KEYSTORE_WRAPPED_BYTES 72u    /* keywrap of 32 bytes */
+#define KEYSTORE_PUBLIC_BYTES 32u       /* X25519 and Ed25519 public keys */
+#define KEYSTORE_WRAPPED_BYTES 72u      /* keywrap of 32 bytes */
 #define KEYSTORE_SLOT_SEALED_BYTES 104u /* keywrap of X25519 private key 32 | Ed25519 public key 32 */
-#define KEYSTORE_BOX_BYTES 80u        /* sealed box of 32 bytes (crypto_box_SEALBYTES 48) */
+#define KEYSTORE_BOX_BYTES 80u          /* sealed box of 32 bytes (crypto_box_SEALBYTES 48) */
 
 /* Argon2id of passphrase slots: what a file may ask for. Floor: RFC 9106's second recommended option (3
  * passes, 64 MiB). The ceilings keep a hostile file from eating the machine. */
@@ -36,9 +37,9 @@
 enum keystore_slot_type { SLOT_PASSPHRASE = 1, SLOT_KEYFILE = 2, SLOT_RECOVERY = 3 };
 
 struct keystore_slot {
-    unsigned id;  /* 1..KEYSTORE_SLOT_ID_MAX, never reused while the store lives */
-    uint8_t type; /* enum keystore_slot_type */
-    bool fast;    /* made with the floor of Argon2id, for tests */
+    unsigned id;                        /* 1..KEYSTORE_SLOT_ID_MAX, never reused while the store lives */
+    uint8_t type;                       /* enum keystore_slot_type */
+    bool fast;                          /* made with the floor of Argon2id, for tests */
     char label[KEYSTORE_LABEL_MAX + 1]; /* "" if none */
     uint64_t created;                   /* seconds since 1970 */
     uint32_t kdf_ops, kdf_kib;          /* SLOT_PASSPHRASE only, else 0 */
@@ -87,7 +88,7 @@ struct keystore {
     uint8_t signing_wrapped[KEYSTORE_WRAPPED_BYTES]; /* Ed25519 seed, by the key store key */
     uint32_t journal_master;
     uint8_t journal_wrapped[KEYSTORE_WRAPPED_BYTES]; /* by master key version journal_master */
-    uint32_t slot_count, master_count, dir_count;    /* all at least 1; arrays ascend (dirs: as in the file) */
+    uint32_t slot_count, master_count, dir_count; /* all at least 1; arrays ascend (dirs: as in the file) */
     struct keystore_slot slots[KEYSTORE_SLOTS_MAX];
     struct keystore_master masters[KEYSTORE_MASTERS_MAX];
     struct keystore_dir *dirs;
@@ -98,8 +99,8 @@ struct keystore *keystore_new(void); /* zeroed, NULL when memory is out */
 void keystore_free(struct keystore *ks);
 void keystore_freep(struct keystore **ks);
 
-/* Adds a zeroed protected directory; NULL when memory is out or there are KEYSTORE_DIRS_MAX. The pointer holds
- * until the next addition. */
+/* Adds a zeroed protected directory; NULL when memory is out or there are KEYSTORE_DIRS_MAX. The pointer
+ * holds until the next addition. */
 struct keystore_dir *keystore_add_dir(struct keystore *ks);
 
 /* Reads and checks the whole text; its signature is not verified. LFS_ERR_CORRUPT, LFS_ERR_UNSUPPORTED
@@ -108,14 +109,16 @@ int keystore_parse(const char *ini, size_t len, struct keystore **out, unsigned 
 
 /* True if the text is signed by signing_public (keystore_parse took the text). With the store's own
  * signing_public this only tells damage: who may sign is known from inside a slot. */
-bool keystore_signed_by(const char *ini, size_t len, const uint8_t signing_public[static KEYSTORE_PUBLIC_BYTES]);
+bool keystore_signed_by(const char *ini, size_t len,
+                        const uint8_t signing_public[static KEYSTORE_PUBLIC_BYTES]);
 
 /* The text to sign (malloc'ed, NUL-terminated): everything before the line [signature]. LFS_ERR_MISUSE for a
  * store that keystore_parse would refuse, -E2BIG, -ENOMEM. */
 int keystore_encode(const struct keystore *ks, char **text, size_t *len);
 
 /* Encodes, signs with the Ed25519 secret key (64 bytes of libsodium), and answers the whole file. */
-int keystore_encode_signed(const struct keystore *ks, const uint8_t secret_key[static 64], char **ini, size_t *len);
+int keystore_encode_signed(const struct keystore *ks, const uint8_t secret_key[static 64], char **ini,
+                           size_t *len);
 
 /* By id or version, or NULL. id NULL: of the root. */
 const struct keystore_slot *keystore_slot(const struct keystore *ks, unsigned id);

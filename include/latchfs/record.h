@@ -10,7 +10,7 @@
 struct record {
     uint8_t nonce[NONCE_BYTES];
     uint8_t tag[TAG_BYTES];
-    uint16_t length; /* plaintext and ciphertext bytes, 1..4096; 0 only in a hole and in an empty inline record */
+    uint16_t length; /* of plaintext and ciphertext, 1..4096; 0 only in a hole and an empty inline record */
     uint16_t epoch;  /* of the file key, 1.. */
 };
 
@@ -31,8 +31,8 @@ struct content_ad {
 
 /* Encrypts len bytes (1..4096, or 0..3584 for KIND_INLINE) under the key loaded in a, with a fresh nonce;
  * fills *out. */
-int record_seal(struct aead *a, const struct content_ad *ad, const uint8_t *plain, size_t len, uint8_t *cipher,
-                struct record *out);
+int record_seal(struct aead *a, const struct content_ad *ad, const uint8_t *plain, size_t len,
+                uint8_t *cipher, struct record *out);
 
 /* Decrypts r->length bytes. LFS_ERR_AUTH when they do not fit. Not for holes. */
 int record_open(struct aead *a, const struct content_ad *ad, const struct record *r, const uint8_t *cipher,

@@ -11,8 +11,11 @@
 
 #define SYMLINK_OVERHEAD 44u
 #define SYMLINK_BLOB_MAX (SYMLINK_PLAIN_MAX + SYMLINK_OVERHEAD)
-#define SYMLINK_ENCODED_MAX 5519u   /* of SYMLINK_BLOB_MAX bytes */
+#define SYMLINK_ENCODED_MAX 5519u /* of SYMLINK_BLOB_MAX bytes */
 #define SYMLINK_STORED_MAX 4095u
+
+/* Both load the symlink key into a: set your own again afterwards. LFS_ERR_UNSUPPORTED for an unknown
+ * suite. */
 
 /* encoded gets a NUL-terminated text. target: 1..SYMLINK_PLAIN_MAX bytes, else -ENAMETOOLONG / MISUSE. */
 int symlink_encrypt(struct aead *a, enum suite suite, const struct name_keys *k,

@@ -1,7 +1,8 @@
 /* Extended attributes. Stored name: "user.latchfs." + base64url(AES-SIV(name)), associated data = KIND_XATTR,
- * owner id (the kind, since a directory's id alone is what its children's names are bound to); stored value: nonce 12 | ciphertext | tag 16 | epoch u16, associated data: kind, suite, epoch, owner id, name.
- * Owner: a file (key FILE_SUB_XATTR, epoch of its file key, KIND_XATTR) or a directory (key of NAME_SUB_XATTR,
- * epoch 1, KIND_DIR_XATTR). Names use the SIV key of the protected directory. */
+ * owner id (the kind, since a directory's id alone is what its children's names are bound to). Stored value:
+ * nonce 12 | ciphertext | tag 16 | epoch u16, associated data: kind, suite, epoch, owner id, name. Owner: a
+ * file (key FILE_SUB_XATTR, epoch of its file key, KIND_XATTR) or a directory (key of NAME_SUB_XATTR, epoch
+ * 1, KIND_DIR_XATTR). Names use the SIV key of the protected directory. */
 #ifndef LATCHFS_XATTR_H
 #define LATCHFS_XATTR_H
 
@@ -9,14 +10,14 @@
 #include "latchfs/name.h"
 
 #define XATTR_STORED_PREFIX "user.latchfs."
-#define XATTR_PLAIN_MAX 165u      /* so that the stored name fits 255 */
+#define XATTR_PLAIN_MAX 165u /* so that the stored name fits 255 */
 #define XATTR_OVERHEAD 30u
 
 struct xattr_owner {
     uint8_t kind; /* KIND_XATTR or KIND_DIR_XATTR */
     uint8_t suite;
     uint16_t epoch;
-    const uint8_t *id;  /* ID_BYTES */
+    const uint8_t *id; /* ID_BYTES */
 };
 
 /* stored: NUL-terminated. -ENAMETOOLONG over XATTR_PLAIN_MAX. */

@@ -1,6 +1,7 @@
 /* A client of latch-keyd for the tests: commands on standard input, one a line, an answer line for each. */
 #include "latchfs/buf.h"
 #include "latchfs/err.h"
+#include "latchfs/io.h"
 #include "latchfs/keyclient.h"
 #include "latchfs/keystore.h"
 
@@ -12,8 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include "latchfs/io.h"
 
 #define WORDS 10
 
@@ -29,7 +28,7 @@ static int answer(int r)
 
 static struct credential cred(const char *type, const char *text)
 {
-    struct credential c = {.type = strcmp(type, "passphrase") == 0  ? CRED_PASSPHRASE
+    struct credential c = {.type = strcmp(type, "passphrase") == 0 ? CRED_PASSPHRASE
                                    : strcmp(type, "recovery") == 0 ? CRED_RECOVERY
                                                                    : CRED_KEYFILE};
     c.secret = strcmp(text, "-") == 0 ? NULL : secret_new_copy(text, strlen(text));
@@ -50,7 +49,14 @@ static char *load(const char *path, size_t *len)
 
 static void save(const char *path, const char *data, size_t len)
 {
-    if (io_replace_file(AT_FDCWD, path, data, len, 0644))
+    char dir[4096];
+    snprintf(dir, sizeof dir, "%s", path);
+    char *slash = strrchr(dir, '/');
+    if (!slash)
+        abort();
+    *slash = '\0';
+    AUTO_CLOSE int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || io_replace_file(fd, slash + 1, data, len, 0644))
         abort();
 }
 
@@ -228,9 +234,10 @@ static const struct {
     int words;
     void (*run)(void);
 } commands[] = {
-    {"connect", 3, do_connect}, {"init", 6, do_init},     {"unlock", 4, do_unlock}, {"test", 4, do_unlock},
-    {"add", 7, do_add},         {"remove", 6, do_remove}, {"pin", 2, do_pin},       {"status", 1, do_status},
-    {"lock", 2, do_volume},     {"attach", 2, do_volume}, {"lease", 2, do_volume},  {"renew", 2, do_volume},
+    {"connect", 3, do_connect}, {"init", 6, do_init},       {"unlock", 4, do_unlock},
+    {"test", 4, do_unlock},     {"add", 7, do_add},         {"remove", 6, do_remove},
+    {"pin", 2, do_pin},         {"status", 1, do_status},   {"lock", 2, do_volume},
+    {"attach", 2, do_volume},   {"lease", 2, do_volume},    {"renew", 2, do_volume},
     {"event", 1, do_event},     {"revoked", 3, do_revoked},
 };
 

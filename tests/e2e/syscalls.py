@@ -11,6 +11,7 @@ import resource
 import signal
 import struct
 import traceback
+from pathlib import Path
 
 FALLOC_FL_KEEP_SIZE = 0x01
 FALLOC_FL_PUNCH_HOLE = 0x02
@@ -107,6 +108,11 @@ def errno_of(call, *args, **more):
     except OSError as e:
         return e.errno
     return 0
+
+
+def disk_bytes(directory):
+    """What a tree of files takes on the disk."""
+    return sum(os.lstat(p).st_blocks * 512 for p in Path(directory).rglob("*"))
 
 
 # ---- other processes ----

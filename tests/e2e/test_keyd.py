@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-BUILD = Path(os.environ.get("LATCHFS_BUILD", "."))
+BUILD = Path(os.environ.get("LATCHFS_BUILD", ".")).resolve()
 KEYD = str(BUILD / "keyd/latch-keyd")
 CLI = os.environ.get("LATCHFS_KEYDCLI", str(BUILD / "tests/e2e/keydcli"))
 NOBODY = pwd.getpwnam("nobody")
@@ -439,7 +439,8 @@ def test_same_user_cannot_trace(user_home):
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert resource.prlimit(pid, resource.RLIMIT_CORE) == (0, 0)
+    core = [line for line in Path(f"/proc/{pid}/limits").read_text().splitlines() if "core file" in line]
+    assert core[0].split()[4:6] == ["0", "0"]
 
 
 @needs_root
@@ -649,7 +650,7 @@ def test_what_cannot_be_logged_is_not_done(home):
     home.start(preexec=small_files)
     c = home.client()
     results = [c.ask("init", home.dir / f"{i}.ini", "fast", "no", "passphrase", "x") for i in range(20)]
-    assert results[0][0] == 0 and results[-1][0] == -27  # EFBIG
+    assert results[0][0] == 0 and results[-1][0] in (-27, -28)  # EFBIG, or half a line taken back
     assert "audit log" in results[-1][1]
     done = [a for a in home.audit() if a["act"] == "init"]
     assert len(done) == sum(code == 0 for code, _ in results)

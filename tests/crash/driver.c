@@ -1,0 +1,113 @@
+/* Usage: driver list | run WORKLOAD SEED DIR | recover DIR | check DIR OUT */
+#include "lab.h"
+
+#include "latchfs/err.h"
+#include "trace.h"
+
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+_Noreturn void lab_die(const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    fputs("driver: ", stderr);
+    vfprintf(stderr, fmt, ap);
+    fputc('\n', stderr);
+    va_end(ap);
+    exit(2);
+}
+
+struct keyset *lab_keys(void)
+{
+    struct keyset *k = keyset_new();
+    if (!k)
+        lab_die("no locked memory");
+    memset(k->volume_id, 0x11, sizeof k->volume_id);
+    memset(k->pd_id, 0x22, sizeof k->pd_id);
+    memset(k->name_key, 0x33, sizeof k->name_key);
+    memset(k->journal_key, 0x44, sizeof k->journal_key);
+    memset(k->versions[0].key, 0x55, sizeof k->versions[0].key);
+    k->suite = SUITE_AES_256_GCM;
+    k->active = k->least = k->versions[0].version = 1;
+    k->count = 1;
+    return k;
+}
+
+struct volume_options lab_options(void)
+{
+    return (struct volume_options){.journal_bytes = 1, .no_flusher = true};
+}
+
+static struct volume *open_volume(const char *dir, const struct volume_options *o)
+{
+    struct keyset *k = lab_keys();
+    struct volume *v;
+    int r = volume_open(dir, k, o, NULL, &v);
+    keyset_free(k);
+    if (r)
+        lab_die("open %s: %s", dir, lfs_strerror(r));
+    return v;
+}
+
+static void say(const char *text)
+{
+    if (write(TRACE_MARK_FD, text, strlen(text)) < 0)
+        lab_die("the recorder is not preloaded");
+}
+
+static int run(const char *name, const char *seed, const char *dir)
+{
+    const struct workload *w = workloads;
+    while (w->name && strcmp(w->name, name))
+        w++;
+    if (!w->name)
+        lab_die("no workload %s", name);
+    struct keyset *k = lab_keys();
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int r = fd < 0 ? -1 : volume_create(fd, k);
+    keyset_free(k);
+    if (r)
+        lab_die("create %s: %s", dir, lfs_strerror(r));
+    close(fd);
+    say("created\n");
+    struct volume_options o = lab_options();
+    struct lab l = {.v = open_volume(dir, &o), .random = strtoull(seed, NULL, 0)};
+    w->run(&l);
+    say("closing\n");
+    r = volume_close(l.v);
+    if (r)
+        lab_die("close: %s", lfs_strerror(r));
+    say("closed\n");
+    return 0;
+}
+
+static int recover(const char *dir)
+{
+    struct volume_options o = lab_options();
+    int r = volume_close(open_volume(dir, &o));
+    if (r)
+        lab_die("close: %s", lfs_strerror(r));
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 2 && !strcmp(argv[1], "list")) {
+        for (const struct workload *w = workloads; w->name; w++)
+            puts(w->name);
+        return 0;
+    }
+    if (argc == 5 && !strcmp(argv[1], "run"))
+        return run(argv[2], argv[3], argv[4]);
+    if (argc == 3 && !strcmp(argv[1], "recover"))
+        return recover(argv[2]);
+    if (argc == 4 && !strcmp(argv[1], "check"))
+        return lab_check(argv[2], argv[3]);
+    fputs("usage: driver list | run WORKLOAD SEED DIR | recover DIR | check DIR OUT\n", stderr);
+    return 2;
+}

@@ -1,0 +1,63 @@
+/* The driver of the crash laboratory: runs workloads on a volume through the store and says in the trace what
+ * the program was promised, and checks what a power cut left. See README.md. */
+#ifndef LATCHFS_CRASH_LAB_H
+#define LATCHFS_CRASH_LAB_H
+
+#include "latchfs/store.h"
+
+/* Prints and exits with 2. */
+_Noreturn void lab_die(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* The volume's keys, the same at every run. */
+struct keyset *lab_keys(void);
+/* Options of every mount: the smallest journal, no flusher. */
+struct volume_options lab_options(void);
+
+/* ---- operations (ops.c): one call of the store each, with begin and end in the trace. Paths are plaintext,
+ * from the volume's root, without a leading slash. Any error ends the driver. ---- */
+
+struct lab {
+    struct volume *v;
+    _Atomic uint64_t ops;
+    uint64_t random;
+};
+
+/* Below n. */
+uint64_t lab_random(struct lab *l, uint64_t n);
+
+void op_create(struct lab *l, const char *path);
+void op_write(struct lab *l, const char *path, uint64_t off, size_t len);
+void op_append(struct lab *l, const char *path, size_t len);
+void op_truncate(struct lab *l, const char *path, uint64_t size);
+void op_fallocate(struct lab *l, const char *path, int mode, uint64_t off, uint64_t len);
+void op_fsync(struct lab *l, const char *path);
+void op_fdatasync(struct lab *l, const char *path);
+void op_dirsync(struct lab *l, const char *path);
+void op_mkdir(struct lab *l, const char *path);
+void op_rmdir(struct lab *l, const char *path);
+void op_unlink(struct lab *l, const char *path);
+void op_rename(struct lab *l, const char *from, const char *to, unsigned flags);
+void op_link(struct lab *l, const char *from, const char *to);
+void op_symlink(struct lab *l, const char *path, const char *target);
+void op_setxattr(struct lab *l, const char *path, const char *name, size_t len);
+void op_checkpoint(struct lab *l); /* everything durable and in place */
+void op_round(struct lab *l);      /* what the flusher does once in a while */
+
+/* The node at a path, with a reference. */
+struct node *lab_node(struct volume *v, const char *path);
+
+/* ---- workloads.c ---- */
+
+struct workload {
+    const char *name;
+    void (*run)(struct lab *l);
+};
+extern const struct workload workloads[];
+
+/* ---- check.c ---- */
+
+/* Opens the volume read-only, writes all that it holds to out, opens it for writing, does so again, uses it
+ * and opens it once more. 0, or 1 when the store failed at something; then out says at what. */
+int lab_check(const char *dir, const char *out);
+
+#endif

@@ -1,0 +1,434 @@
+/* What programs do to files, each workload one habit. Deterministic for a seed. */
+#include "lab.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define KIB 1024u
+
+/* Now and then one of the things that make content durable or put it in place. */
+static void settle(struct lab *l, const char *path, unsigned every)
+{
+    switch (lab_random(l, every)) {
+    case 0:
+        op_fsync(l, path);
+        break;
+    case 1:
+        op_fdatasync(l, path);
+        break;
+    case 2:
+        op_round(l);
+        break;
+    case 3:
+        if (lab_random(l, 4) == 0)
+            op_checkpoint(l);
+        break;
+    default:
+        break;
+    }
+}
+
+static void overwrite(struct lab *l)
+{
+    const char *files[] = {"a", "b", "c"};
+    for (int i = 0; i < 3; i++) {
+        op_create(l, files[i]);
+        op_write(l, files[i], 0, 300 * KIB + (size_t)i * 1000);
+        op_fsync(l, files[i]);
+    }
+    op_checkpoint(l);
+    for (int i = 0; i < 80; i++) {
+        const char *f = files[lab_random(l, 3)];
+        uint64_t chunk = lab_random(l, 70);
+        if (lab_random(l, 2))
+            op_write(l, f, chunk * PAGE_BYTES, PAGE_BYTES * (1 + lab_random(l, 5)));
+        else
+            op_write(l, f, chunk * PAGE_BYTES + lab_random(l, PAGE_BYTES), 1 + lab_random(l, 3 * PAGE_BYTES));
+        settle(l, f, 12);
+    }
+}
+
+static void append(struct lab *l)
+{
+    const char *files[] = {"log", "unsynced", "wal"};
+    for (int i = 0; i < 3; i++)
+        op_create(l, files[i]);
+    for (int i = 0; i < 120; i++) {
+        op_append(l, "log", 1 + lab_random(l, 9000));
+        op_append(l, "unsynced", 1 + lab_random(l, 60 * KIB));
+        op_append(l, "wal", 100 + lab_random(l, 500));
+        if (i % 3 == 0)
+            op_fdatasync(l, "wal");
+        settle(l, "log", 10);
+    }
+}
+
+static void grow(struct lab *l)
+{
+    char name[32];
+    for (int i = 0; i < 40; i++) {
+        snprintf(name, sizeof name, "grow%d", i);
+        op_create(l, name);
+        op_append(l, name, 1 + lab_random(l, 2000));
+        settle(l, name, 6);
+        op_append(l, name, 1 + lab_random(l, 2500));
+        settle(l, name, 6);
+        if (lab_random(l, 3) == 0)
+            op_truncate(l, name, INLINE_MAX + lab_random(l, 3 * PAGE_BYTES));
+        else
+            op_append(l, name, 1 + lab_random(l, 3 * PAGE_BYTES));
+        settle(l, name, 5);
+        if (lab_random(l, 4) == 0) {
+            op_truncate(l, name, lab_random(l, INLINE_MAX));
+            op_append(l, name, 1 + lab_random(l, 500));
+            settle(l, name, 6);
+        }
+    }
+}
+
+static void truncating(struct lab *l)
+{
+    char name[32];
+    for (int i = 0; i < 6; i++) {
+        snprintf(name, sizeof name, "cut%d", i);
+        op_create(l, name);
+        op_write(l, name, 0, 120 * PAGE_BYTES + lab_random(l, 20 * PAGE_BYTES));
+        settle(l, name, 3);
+        for (int k = 0; k < 16; k++) {
+            uint64_t size = lab_random(l, 150 * PAGE_BYTES);
+            switch (lab_random(l, 5)) {
+            case 0:
+                size = 0;
+                break;
+            case 1:
+                size = size / PAGE_BYTES * PAGE_BYTES;
+                break;
+            case 2:
+                size = (112 + lab_random(l, 2)) * PAGE_BYTES + lab_random(l, 2) * 7;
+                break;
+            default:
+                break;
+            }
+            op_truncate(l, name, size);
+            settle(l, name, 8);
+            if (lab_random(l, 2))
+                op_append(l, name, 1 + lab_random(l, 20 * PAGE_BYTES));
+            else
+                op_write(l, name, lab_random(l, 130) * PAGE_BYTES, PAGE_BYTES + lab_random(l, 9 * PAGE_BYTES));
+            settle(l, name, 8);
+        }
+    }
+}
+
+static void punch(struct lab *l)
+{
+    static const int modes[] = {FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, FALLOC_FL_ZERO_RANGE,
+                                FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, FALLOC_FL_KEEP_SIZE, 0};
+    const char *files[] = {"p", "q"};
+    for (int i = 0; i < 2; i++) {
+        op_create(l, files[i]);
+        op_write(l, files[i], 0, 400 * PAGE_BYTES);
+        op_fsync(l, files[i]);
+    }
+    op_checkpoint(l);
+    for (int i = 0; i < 70; i++) {
+        const char *f = files[lab_random(l, 2)];
+        uint64_t off = lab_random(l, 400 * PAGE_BYTES), len = 1 + lab_random(l, 30 * PAGE_BYTES);
+        if (lab_random(l, 6) == 0)
+            len = 150 * PAGE_BYTES + lab_random(l, 100 * PAGE_BYTES);
+        if (lab_random(l, 2))
+            off = off / PAGE_BYTES * PAGE_BYTES;
+        if (lab_random(l, 2))
+            op_fallocate(l, f, modes[lab_random(l, 10) < 6 ? 0 : lab_random(l, 5)], off, len);
+        else
+            op_write(l, f, off, 1 + len % (20 * PAGE_BYTES));
+        settle(l, f, 9);
+    }
+}
+
+static void small(struct lab *l)
+{
+    char name[64];
+    op_mkdir(l, "few");
+    op_mkdir(l, "many");
+    for (int i = 0; i < 200; i++) {
+        snprintf(name, sizeof name, "%s/f%03d", i % 5 ? "many" : "few", i);
+        op_create(l, name);
+        if (lab_random(l, 8))
+            op_write(l, name, lab_random(l, 4) ? 0 : lab_random(l, 400), 1 + lab_random(l, 6000));
+        settle(l, name, 15);
+        if (lab_random(l, 20) == 0)
+            op_dirsync(l, "many");
+        if (lab_random(l, 6) == 0)
+            op_unlink(l, name);
+    }
+}
+
+/* Save by rename, as editors do; some sync the new file before, some do not. */
+static void saving(struct lab *l)
+{
+    char name[32];
+    op_mkdir(l, "d");
+    for (int i = 0; i < 60; i++) {
+        snprintf(name, sizeof name, "%sdoc%d", i % 3 ? "" : "d/", (int)lab_random(l, 5));
+        op_create(l, "tmp");
+        for (uint64_t k = lab_random(l, 4); k; k--)
+            op_append(l, "tmp", 1 + lab_random(l, lab_random(l, 2) ? 3000 : 60 * KIB));
+        if (lab_random(l, 3) == 0)
+            op_fsync(l, "tmp");
+        op_rename(l, "tmp", name, 0);
+        if (lab_random(l, 5) == 0)
+            op_dirsync(l, i % 3 ? "" : "d");
+        if (lab_random(l, 3) == 0)
+            op_append(l, name, 1 + lab_random(l, 5000));
+        settle(l, name, 12);
+    }
+}
+
+static void tree(struct lab *l)
+{
+    char name[64], other[64];
+    for (int i = 0; i < 12; i++) {
+        snprintf(name, sizeof name, "t%d", i);
+        op_mkdir(l, name);
+        snprintf(name, sizeof name, "t%d/sub", i);
+        op_mkdir(l, name);
+        snprintf(name, sizeof name, "t%d/sub/f", i);
+        op_create(l, name);
+        op_write(l, name, 0, 1 + lab_random(l, 9000));
+        settle(l, name, 6);
+    }
+    for (int i = 0; i < 12; i++) {
+        snprintf(name, sizeof name, "t%d/sub", i);
+        switch (i % 4) {
+        case 0: /* to another parent */
+            snprintf(other, sizeof other, "t%d/moved%d", (i + 1) % 12, i);
+            op_rename(l, name, other, 0);
+            break;
+        case 1: /* over an empty directory */
+            snprintf(other, sizeof other, "empty%d", i);
+            op_mkdir(l, other);
+            op_rename(l, name, other, 0);
+            break;
+        case 2: /* exchanged with a file's directory elsewhere */
+            snprintf(other, sizeof other, "t%d/sub", i + 1);
+            op_rename(l, name, other, RENAME_EXCHANGE);
+            break;
+        default:
+            snprintf(other, sizeof other, "t%d/sub/f", i);
+            op_unlink(l, other);
+            op_rmdir(l, name);
+            snprintf(other, sizeof other, "t%d", i);
+            op_dirsync(l, other);
+            break;
+        }
+        if (lab_random(l, 4) == 0)
+            op_round(l);
+    }
+}
+
+static void long_name(char out[static NAME_PLAIN_MAX + 1], int i, size_t len)
+{
+    memset(out, 'a' + i % 26, len);
+    snprintf(out, 12, "n%d", i);
+    out[strlen(out)] = '-';
+    out[len] = '\0';
+}
+
+static void names(struct lab *l)
+{
+    char name[NAME_PLAIN_MAX + 1], other[NAME_PLAIN_MAX + 1], target[SYMLINK_PLAIN_MAX + 1];
+    for (int i = 0; i < 40; i++) {
+        long_name(name, i, lab_random(l, 3) ? 180 + lab_random(l, 76) : 20);
+        long_name(other, 100 + i, lab_random(l, 3) ? 180 + lab_random(l, 76) : 20);
+        size_t len = lab_random(l, 2) ? 1 + lab_random(l, 100) : 1 + lab_random(l, SYMLINK_PLAIN_MAX);
+        memset(target, 'z', len);
+        target[len] = '\0';
+        switch (i % 4) {
+        case 0:
+            op_mkdir(l, name);
+            break;
+        case 1:
+            op_symlink(l, name, target);
+            break;
+        default:
+            op_create(l, name);
+            op_write(l, name, 0, 1 + lab_random(l, 5000));
+            settle(l, name, 6);
+            break;
+        }
+        if (i % 4 == 2 && lab_random(l, 2))
+            op_link(l, name, other);
+        else if (lab_random(l, 2))
+            op_rename(l, name, other, 0);
+        else if (lab_random(l, 3) == 0 && i % 4)
+            op_unlink(l, name);
+        if (lab_random(l, 8) == 0)
+            op_dirsync(l, "");
+    }
+}
+
+/* Hard links, symbolic links replaced, files unlinked with changes under way, attributes. */
+static void links(struct lab *l)
+{
+    char name[32], other[32];
+    op_mkdir(l, "far");
+    for (int i = 0; i < 40; i++) {
+        snprintf(name, sizeof name, "l%d", i);
+        snprintf(other, sizeof other, "far/o%d", i);
+        op_create(l, name);
+        op_write(l, name, 0, 1 + lab_random(l, 30000));
+        settle(l, name, 8);
+        op_link(l, name, other);
+        op_write(l, other, lab_random(l, 5000), 1 + lab_random(l, 9000));
+        if (lab_random(l, 3) == 0)
+            op_setxattr(l, name, "user.note", 1 + lab_random(l, 200));
+        settle(l, other, 8);
+        if (lab_random(l, 2))
+            op_unlink(l, lab_random(l, 2) ? name : other);
+        snprintf(name, sizeof name, "s%d", i);
+        op_symlink(l, name, other);
+        if (lab_random(l, 2))
+            op_rename(l, name, "current", 0);
+        if (lab_random(l, 6) == 0)
+            op_dirsync(l, lab_random(l, 2) ? "" : "far");
+    }
+}
+
+/* Several laps of the ring. */
+static void wrap(struct lab *l)
+{
+    const char *files[] = {"w0", "w1", "w2", "w3"};
+    for (int i = 0; i < 4; i++) {
+        op_create(l, files[i]);
+        op_write(l, files[i], 0, 600 * KIB);
+    }
+    op_checkpoint(l);
+    for (int i = 0; i < 260; i++) {
+        const char *f = files[lab_random(l, 4)];
+        op_write(l, f, lab_random(l, 130) * PAGE_BYTES + lab_random(l, 2) * 100, 1 + lab_random(l, 120 * KIB));
+        settle(l, f, 14);
+    }
+}
+
+/* Large files in fresh space, cut and written again where there was something before. */
+static void fresh(struct lab *l)
+{
+    char name[32];
+    for (int i = 0; i < 4; i++) {
+        snprintf(name, sizeof name, "big%d", i);
+        op_create(l, name);
+        for (int k = 0; k < 6; k++) {
+            op_append(l, name, 200 * KIB + lab_random(l, 300 * KIB));
+            settle(l, name, 8);
+        }
+        op_truncate(l, name, lab_random(l, 500 * KIB));
+        settle(l, name, 8);
+        op_append(l, name, 300 * KIB);
+        settle(l, name, 8);
+        op_write(l, name, 900 * KIB + lab_random(l, 300 * KIB), 100 * KIB);
+        settle(l, name, 6);
+        op_truncate(l, name, 0);
+        op_write(l, name, 0, 250 * KIB);
+        settle(l, name, 6);
+    }
+    op_create(l, "huge");
+    op_write(l, "huge", 0, 2600 * KIB);
+    op_fsync(l, "huge");
+}
+
+/* ---- everything at once ---- */
+
+#define MIXED_FILES 10
+
+static void mixed_change(struct lab *l, const char *f)
+{
+    uint64_t off = lab_random(l, 3) ? lab_random(l, 200 * PAGE_BYTES) : lab_random(l, 6000);
+    uint64_t len = lab_random(l, 3) ? 1 + lab_random(l, 8000) : 1 + lab_random(l, 30 * PAGE_BYTES);
+    switch (lab_random(l, 8)) {
+    case 0:
+        op_truncate(l, f, lab_random(l, 3) ? off : 0);
+        break;
+    case 1:
+        op_fallocate(l, f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len);
+        break;
+    case 2:
+        op_append(l, f, len);
+        break;
+    default:
+        op_write(l, f, off, len);
+        break;
+    }
+}
+
+static void mixed(struct lab *l)
+{
+    char name[MIXED_FILES][32], tmp[32];
+    for (int i = 0; i < MIXED_FILES; i++) {
+        snprintf(name[i], sizeof name[i], "m%d", i);
+        op_create(l, name[i]);
+    }
+    for (int i = 0; i < 400; i++) {
+        char *f = name[lab_random(l, MIXED_FILES)];
+        mixed_change(l, f);
+        settle(l, f, 16);
+        if (lab_random(l, 25) == 0) { /* replaced, or moved out of the way of a new one */
+            snprintf(tmp, sizeof tmp, "x%d", i);
+            op_rename(l, f, tmp, 0);
+            op_create(l, f);
+            if (lab_random(l, 2)) {
+                op_write(l, f, 0, 1 + lab_random(l, 20000));
+                op_rename(l, f, tmp, 0);
+                op_create(l, f);
+            } else if (lab_random(l, 2)) {
+                op_unlink(l, tmp);
+            }
+        }
+    }
+}
+
+/* ---- several threads, a file each, while rounds go on ---- */
+
+#define THREADS 4
+
+struct worker {
+    struct lab lab;
+    char name[16];
+    pthread_t thread;
+};
+
+static void *work(void *arg)
+{
+    struct worker *w = arg;
+    for (int i = 0; i < 50; i++) {
+        mixed_change(&w->lab, w->name);
+        settle(&w->lab, w->name, 9);
+    }
+    return NULL;
+}
+
+static void threads(struct lab *l)
+{
+    struct worker w[THREADS];
+    for (int i = 0; i < THREADS; i++) {
+        w[i] = (struct worker){.lab = {.v = l->v, .ops = (uint64_t)(i + 1) * 100000, .random = lab_random(l, 1u << 30)}};
+        snprintf(w[i].name, sizeof w[i].name, "th%d", i);
+        op_create(l, w[i].name);
+    }
+    op_dirsync(l, "");
+    for (int i = 0; i < THREADS; i++)
+        if (pthread_create(&w[i].thread, NULL, work, &w[i]))
+            lab_die("no thread");
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(w[i].thread, NULL);
+}
+
+const struct workload workloads[] = {
+    {"overwrite", overwrite}, {"append", append}, {"grow", grow},   {"truncate", truncating}, {"punch", punch},
+    {"small", small},         {"saving", saving}, {"tree", tree},   {"names", names},         {"links", links},
+    {"wrap", wrap},           {"fresh", fresh},   {"mixed", mixed}, {"threads", threads},     {NULL, NULL},
+};

@@ -1,0 +1,598 @@
+#!/usr/bin/python3
+"""A second reader of latchfs volumes, written from docs/FORMAT.md alone, to prove that document.
+
+    latchread.py VOLUME --passphrase-file FILE OUTDIR [--xattrs]
+
+Decrypts a clean volume into OUTDIR, which must not exist or be empty. --key-file or --recovery-file name another
+secret than a passphrase. --xattrs prints the extended attributes as one JSON object: path -> name -> value in
+hexadecimal. What can't be read is reported on standard error and skipped; the exit status is then 1.
+"""
+
+import argparse
+import base64
+import errno
+import hashlib
+import json
+import os
+import re
+import stat
+import struct
+import sys
+
+import nacl.exceptions
+import nacl.pwhash.argon2id
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV, ChaCha20Poly1305
+from nacl.bindings import crypto_aead_xchacha20poly1305_ietf_decrypt, crypto_scalarmult_base
+from nacl.public import PrivateKey, SealedBox
+from nacl.signing import SigningKey, VerifyKey
+
+PAGE = 4096
+HEADER = 512
+SUITES = {"aes-256-gcm": 1, "chacha20-poly1305": 2}
+KIND_INLINE, KIND_CHUNK, KIND_XATTR, KIND_SYMLINK, KIND_DIR_XATTR = 1, 2, 3, 4, 5
+SIZE_MAX = 1 << 46
+
+
+class Bad(Exception):
+    """Bytes that the format does not allow, or that do not fit their key."""
+
+
+def need(condition, text):
+    if not condition:
+        raise Bad(text)
+
+
+# ---- primitives ----
+
+
+def unbase64(text):
+    need(re.fullmatch(rb"[A-Za-z0-9_-]*", text) and len(text) % 4 != 1, "not base64url")
+    data = base64.urlsafe_b64decode(text + b"=" * (-len(text) % 4))
+    need(base64.urlsafe_b64encode(data).rstrip(b"=") == text, "base64url with bits left over")
+    return data
+
+
+def blake(data, key=b"", salt=b"", person=b"", size=32):
+    return hashlib.blake2b(data, digest_size=size, key=key, salt=salt, person=person).digest()
+
+
+def subkey(key, context, number, size=32):
+    return blake(b"", key, struct.pack("<QQ", number, 0), context + bytes(8), size)
+
+
+def aead_open(suite, key, nonce, ad, cipher, tag):
+    try:
+        return {1: AESGCM, 2: ChaCha20Poly1305}[suite](key).decrypt(nonce, cipher + tag, ad)
+    except InvalidTag:
+        raise Bad("authentication failed") from None
+
+
+def siv_open(key, ad, data):
+    need(len(data) > 16, "too short for a SIV")
+    try:
+        return AESSIV(key).decrypt(data, [ad])
+    except InvalidTag:
+        raise Bad("authentication of a name failed") from None
+
+
+def unwrap(kek, blob, ad):
+    try:
+        return crypto_aead_xchacha20poly1305_ietf_decrypt(blob[24:], ad, blob[:24], kek)
+    except nacl.exceptions.CryptoError:
+        raise Bad("a wrapped key does not open") from None
+
+
+# ---- key store ----
+
+STATES = "pending|active|decrypt-only|retired"
+FIELDS = {  # section -> (field, pattern or length of the blob, optional)
+    "volume": [("format", "1", 0), ("id", "[0-9a-f]{32}", 0), ("root", "[0-9a-f]{32}", 0),
+               ("suite", "|".join(SUITES), 0), ("created", "0|[1-9][0-9]*", 0),
+               ("generation", "[1-9][0-9]{0,17}", 0), ("next-slot", "[1-9][0-9]*", 0),
+               ("signing-public", "[0-9a-f]{64}", 0), ("signing-key", 72, 0)],
+    "slot": [("type", "passphrase|keyfile|recovery", 0), ("label", r"[A-Za-z0-9 ._@+-]{1,64}", 1),
+             ("created", "0|[1-9][0-9]*", 0), ("passes", "[1-9][0-9]*", 1), ("memory-kib", "[1-9][0-9]*", 1),
+             ("fast", "yes", 1), ("salt", "[0-9a-f]{32}", 0), ("public", "[0-9a-f]{64}", 0), ("sealed", 104, 0),
+             ("store-key", 80, 0)],
+    "master": [("state", STATES, 0), ("created", "0|[1-9][0-9]*", 0), ("key", 72, 0)],
+    "journal": [("master", "[1-9][0-9]*", 0), ("key", 72, 0)],
+    "dir": [("created", "0|[1-9][0-9]*", 0), ("least", "[1-9][0-9]*", 0), ("name-version", "[1-9][0-9]*", 0),
+            ("name-key", 72, 0)],
+    "key": [("state", STATES, 0), ("created", "0|[1-9][0-9]*", 0), ("master", "[1-9][0-9]*", 0), ("key", 72, 0)],
+    "signature": [("ed25519", 64, 0)],
+}
+ARGUMENTS = {"volume": "", "slot": " [1-9][0-9]{0,3}", "master": " [1-9][0-9]{0,5}", "journal": "",
+             "dir": " [0-9a-f]{32}", "key": " [0-9a-f]{32} [1-9][0-9]{0,5}", "signature": ""}
+
+
+def parse_blob(lines, name, size):
+    data, piece = b"", 1
+    while len(data) < size:
+        prefix = f"{name}.{piece} = "
+        need(lines and lines[0].startswith(prefix), f"{name} is missing or cut")
+        part = unbase64(lines.pop(0)[len(prefix) :].encode())
+        need(len(part) == min(96, size - len(data)), f"{name} has a piece of wrong length")
+        data, piece = data + part, piece + 1
+    return data
+
+
+def parse_keystore(raw):
+    """[(section, [arguments], {field: value})] in the order of the file."""
+    need(len(raw) <= 262144 and raw.endswith(b"\n") and re.fullmatch(rb"[\n -~]*", raw), "key store is not text")
+    lines, sections = raw.decode().split("\n")[:-1], []
+    need(all(0 < len(line) < 200 for line in lines), "key store has an empty or overlong line")
+    while lines:
+        m = re.fullmatch(r"\[([a-z]+)((?: [0-9a-f]+)*)\]", lines.pop(0))
+        need(m and m[1] in FIELDS and re.fullmatch(ARGUMENTS[m[1]], m[2]), "key store has an unknown section")
+        fields = {}
+        for name, what, optional in FIELDS[m[1]]:
+            if isinstance(what, int):
+                fields[name] = parse_blob(lines, name, what)
+            elif lines and lines[0].startswith(name + " = "):
+                fields[name] = lines.pop(0)[len(name) + 3 :]
+                need(re.fullmatch(what, fields[name]), f"key store: {name} is not possible")
+            else:
+                need(optional, f"key store: {name} is missing")
+        sections.append((m[1], m[2].split(), fields))
+    order = "".join(name[0] for name, _, _ in sections)  # volume slot+ master+ journal (dir key+)+ signature
+    need(re.fullmatch("vs{1,16}m{1,64}j(dk{1,16}){1,256}s", order), "key store: sections are missing or out of order")
+    return sections
+
+
+def parse_recovery(text):
+    """32 bytes of a printed recovery key, its check characters checked."""
+    alphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+    text = re.sub(r"[\s-]", "", text).upper().translate(str.maketrans("OIL", "011"))
+    need(len(text) == 65 and all(c in alphabet for c in text), "not a recovery key")
+    digits, bits = [alphabet.index(c) for c in text], 0
+
+    def times(factor, value):
+        out = 0
+        for k in range(5):
+            out ^= value << k if factor >> k & 1 else 0
+        for k in range(9, 4, -1):
+            out ^= 0x25 << (k - 5) if out >> k & 1 else 0
+        return out
+
+    for i in range(13):
+        *group, check = digits[5 * i : 5 * i + 5]
+        want = i + 1
+        for factor, value in zip((16, 8, 4, 2), group):
+            want ^= times(factor, value)
+        need(want == check, f"recovery key: group {i + 1} has a typing error")
+        for value in group:
+            bits = bits << 5 | value
+    need(bits & 15 == 0, "recovery key: the last group is not possible")
+    return (bits >> 4).to_bytes(32, "big")
+
+
+def slot_key(slot, secret):
+    salt = bytes.fromhex(slot["salt"])
+    if slot["type"] == "passphrase":
+        need("passes" in slot and "memory-kib" in slot, "a slot lacks its parameters")
+        passes, kib = int(slot["passes"]), int(slot["memory-kib"])
+        need(3 <= passes <= 64 and 65536 <= kib <= 1048576 and passes * kib <= 8388608, "Argon2id out of bounds")
+        return nacl.pwhash.argon2id.kdf(32, secret, salt, passes, kib * 1024)
+    person = {"keyfile": b"latchfs-keyfile", "recovery": b"latchfs-recovery"}[slot["type"]]
+    return blake(secret, salt=salt, person=person.ljust(16, b"\0"))
+
+
+class Keys:
+    """What the key store gives: suite, journal key, and for each protected directory its keys."""
+
+    def __init__(self, raw, kind, secret):
+        sections = parse_keystore(raw)
+        self.volume = sections[0][2]
+        self.volume_id, self.suite = bytes.fromhex(self.volume["id"]), SUITES[self.volume["suite"]]
+        self.root = bytes.fromhex(self.volume["root"])
+        self.public = bytes.fromhex(self.volume["signing-public"])
+        self.check_signature(raw, sections[-1][2]["ed25519"])
+        store_key = self.open_slots(sections, kind, secret)
+        seed = self.unwrap("signing-key", store_key, self.volume["signing-key"], bytes(16), 1, 0)
+        need(bytes(SigningKey(seed).verify_key) == self.public, "the signing key is not the signer's")
+        masters = {
+            int(a[0]): self.unwrap("master-key", store_key, f["key"], bytes(16), int(a[0]), 0)
+            for name, a, f in sections
+            if name == "master"
+        }
+        self.journal = next(
+            self.unwrap("journal-key", masters[int(f["master"])], f["key"], bytes(16), 1, int(f["master"]))
+            for name, _, f in sections
+            if name == "journal"
+        )
+        self.directories = self.open_directories(sections, masters)
+
+    def check_signature(self, raw, signature):
+        try:
+            VerifyKey(self.public).verify(raw[: raw.rindex(b"[signature]\n")], signature)
+        except nacl.exceptions.BadSignatureError:
+            raise Bad("the key store's signature does not fit") from None
+
+    def unwrap(self, kind, kek, blob, directory, version, by):
+        ad = kind.encode().ljust(16, b"\0") + self.volume_id + directory + struct.pack("<II", version, by)
+        return unwrap(kek, blob, ad)
+
+    def open_slots(self, sections, kind, secret):
+        """The key store key, by the first slot that the secret opens."""
+        number = {"passphrase": 1, "keyfile": 2, "recovery": 3}[kind]
+        for name, arguments, slot in sections:
+            if name != "slot" or slot["type"] != kind:
+                continue
+            try:
+                key = slot_key(slot, secret)
+                plain = self.unwrap("slot-key", key, slot["sealed"], bytes(16), int(arguments[0]), number)
+            except Bad:
+                continue
+            need(crypto_scalarmult_base(plain[:32]).hex() == slot["public"], "a slot's key pair does not fit")
+            need(plain[32:] == self.public, "the key store is signed by somebody who could not open it")
+            return SealedBox(PrivateKey(plain[:32])).decrypt(slot["store-key"])
+        raise Bad("no slot opens with this secret")
+
+    def open_directories(self, sections, masters):
+        """{id: (directory keys by version, name key)}"""
+        out = {}
+        for name, arguments, f in sections:
+            if name == "dir":
+                pd, directory = bytes.fromhex(arguments[0]), f
+                need(pd not in out, "key store: a protected directory stands twice")
+                out[pd] = ({}, None, int(f["least"]))
+            elif name == "key":
+                version, by = int(arguments[1]), int(f["master"])
+                need(bytes.fromhex(arguments[0]) == pd and by in masters, "key store: a key in the wrong place")
+                key = self.unwrap("directory-key", masters[by], f["key"], pd, version, by)
+                out[pd][0][version] = key
+                if version == int(directory["name-version"]):
+                    names = self.unwrap("name-key", key, directory["name-key"], pd, 1, version)
+                    out[pd] = (out[pd][0], names, out[pd][2])
+        need(self.root in out and all(names for _, names, _ in out.values()), "key store: keys are missing")
+        return {pd: Protected(pd, keys, names, least) for pd, (keys, names, least) in out.items()}
+
+
+class Protected:
+    """The keys of a protected directory."""
+
+    def __init__(self, pd, keys, name_key, least):
+        self.id, self.keys, self.least = pd, keys, least
+        self.siv = subkey(name_key, b"latchfsN", 1, 64)
+        self.record, self.symlink, self.xattr = (subkey(name_key, b"latchfsN", i) for i in (2, 3, 4))
+
+
+def check_journal(volume, keys):
+    """A clean journal has two pages, and its newer superblock says that there is no ring."""
+    with open(os.path.join(volume, b"latchfs.journal"), "rb") as f:
+        raw = f.read(2 * PAGE + 1)
+    key, best = subkey(keys.journal, b"latchfsJ", 1), None
+    for slot in (raw[:512], raw[PAGE : PAGE + 512]):
+        if len(slot) == 512 and slot[:8] == b"LATCHJNL" and blake(slot[:480], key) == slot[480:]:
+            counter, ring = struct.unpack_from("<Q", slot, 32)[0], struct.unpack_from("<Q", slot, 64)[0]
+            need(slot[16:32] == keys.volume_id, "the journal is of another volume")
+            best = max(best or (counter, ring), (counter, ring))
+    need(best, "the journal is unreadable")
+    need(best[1] == 0 and len(raw) == 2 * PAGE, "the volume is not clean: mount and unmount it first")
+
+
+# ---- files ----
+
+
+def parse_record(raw):
+    """(nonce, tag, length, epoch), or None for a hole."""
+    length, epoch = struct.unpack_from("<HH", raw, 28)
+    if raw == bytes(32):
+        return None
+    need(length <= PAGE and epoch, "impossible record")
+    return raw[:12], raw[12:28], length, epoch
+
+
+def record_offset(chunk):
+    if chunk < 112:
+        return HEADER + 32 * chunk
+    group, place = divmod(chunk - 112, 128)
+    return PAGE * (113 + 129 * group) + 32 * place
+
+
+def data_offset(chunk):
+    if chunk < 112:
+        return PAGE * (1 + chunk)
+    group, place = divmod(chunk - 112, 128)
+    return PAGE * (114 + 129 * group + place)
+
+
+def backing_length(size):
+    last = (size - 1) // PAGE
+    return data_offset(last) + size - PAGE * last
+
+
+class File:
+    """An opened backing file: its header believed, its keys unwrapped. empty: it has no header."""
+
+    def __init__(self, fd, keys, protected):
+        self.fd, self.keys, self.length = fd, keys, os.fstat(fd).st_size
+        head = os.pread(fd, PAGE, 0)
+        self.empty, self.size = True, 0
+        self.lost = self.length > 0 and not any(head)
+        if self.length == 0 or self.lost:
+            return
+        self.empty = False
+        need(len(head) >= HEADER, "shorter than a header")
+        self.head = head[:HEADER]
+        self.parse()
+        need(self.pd == protected.id, "of another protected directory than where it stands")
+        self.open_keys(protected)
+        self.check_length()
+
+    def parse(self):
+        h = self.head
+        magic, version, self.suite, self.state, flags = struct.unpack_from("<8sHBBH", h, 0)
+        need(magic == b"LATCHFIL" and version == 1 and flags == 0, "no header of this version")
+        need(self.suite in (1, 2) and self.state in (1, 2), "unknown suite or state")
+        self.id, self.pd, self.version = h[16:32], h[32:48], struct.unpack_from("<I", h, 48)[0]
+        self.places = [(struct.unpack_from("<H", h, at)[0], h[at + 8 : at + 80]) for at in (56, 136)]
+        self.size = struct.unpack_from("<Q", h, 216)[0]
+        self.sealed, self.root = h[240], h[256:288]
+        self.inline = parse_record(h[288:320])
+        zero = h[14:16] + h[52:56] + h[58:64] + h[138:144] + h[241:248] + h[320:480]
+        need(not any(zero) and self.version, "reserved bytes of the header")
+        need(self.places[0][0] != self.places[1][0], "the header's epochs")
+        need(all(epoch or not any(blob) for epoch, blob in self.places), "an empty key place is not empty")
+        need(self.sealed == 1 or (self.sealed == 0 and not any(self.root)), "the header's seal")
+        if self.state == 2:
+            need(self.size <= SIZE_MAX and self.inline is None, "impossible paged header")
+            return
+        length, epoch = self.inline[2:] if self.inline else (0, 0)
+        need(self.size <= PAGE - HEADER and length == self.size, "impossible inline header")
+        need(not epoch or epoch in (self.places[0][0], self.places[1][0]), "an inline record of no key")
+
+    def open_keys(self, protected):
+        need(self.version >= protected.least, "an older directory key than allowed")
+        need(self.version in protected.keys, "unknown version of the directory key")
+        self.file_keys = {}
+        for place, (epoch, blob) in enumerate(self.places):
+            if epoch:
+                ad = b"LATCHFIL" + struct.pack("<HB", 1, self.suite) + self.id + self.pd
+                ad += struct.pack("<IBH", self.version, place, epoch)
+                self.file_keys[epoch] = unwrap(protected.keys[self.version], blob, ad)
+        self.newest = self.file_keys[max(self.file_keys)]
+        need(blake(self.head[:480], subkey(self.newest, b"latchfsF", 3)) == self.head[480:], "the header's MAC")
+
+    def check_length(self):
+        if self.state == 1:
+            need(self.length >= HEADER + self.size, "shorter than its header says")
+        elif self.size:
+            need(self.length >= backing_length(self.size), "shorter than its header says")
+        if self.sealed and self.state == 2:
+            self.check_seal()
+
+    def check_seal(self):
+        chunks, at, data = -(-self.size // PAGE), 0, struct.pack("<Q", self.size)
+        while at < chunks:
+            count = 112 if at == 0 else 128
+            records = os.pread(self.fd, 32 * count, record_offset(at))
+            data += blake(records.ljust(32 * count, b"\0"))
+            at += count
+        need(blake(data, subkey(self.newest, b"latchfsF", 4)) == self.root, "the seal is broken")
+
+    def message(self, kind, index, record, offset):
+        nonce, tag, length, epoch = record
+        need(epoch in self.file_keys, "a record of an unknown epoch")
+        cipher = os.pread(self.fd, length, offset)
+        need(len(cipher) == length, "a chunk is cut")
+        ad = struct.pack("<BBH", kind, self.suite, epoch) + self.id + struct.pack("<Q", index)
+        return aead_open(self.suite, subkey(self.file_keys[epoch], b"latchfsF", 1), nonce, ad, cipher, tag)
+
+    def pieces(self):
+        """(offset, bytes) of everything that is not a hole."""
+        if self.empty or self.state == 1:
+            if not self.empty and self.inline:
+                yield 0, self.message(KIND_INLINE, 0, self.inline, HEADER)
+            return
+        for chunk in range(-(-self.size // PAGE)):
+            raw = os.pread(self.fd, 32, record_offset(chunk))
+            need(len(raw) == 32, "a record is cut")
+            record = parse_record(raw)
+            if record:
+                need(record[2], "a chunk of length 0")
+                plain = self.message(KIND_CHUNK, chunk, record, data_offset(chunk))
+                yield chunk * PAGE, plain[: self.size - chunk * PAGE]
+
+    def xattr_key(self, epoch):
+        need(not self.empty and epoch in self.file_keys, "an attribute of an unknown epoch")
+        return subkey(self.file_keys[epoch], b"latchfsF", 2)
+
+
+# ---- the tree ----
+
+
+def check_name(name):
+    need(0 < len(name) <= 255 and b"/" not in name and b"\0" not in name, "impossible name")
+    need(name not in (b".", b".."), "impossible name")
+    return name
+
+
+def read_small(path, limit):
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as f:
+        data = f.read(limit + 1)
+    need(len(data) <= limit, "a sidecar is too long")
+    return data
+
+
+class Directory:
+    def __init__(self, path, keys, parent):
+        self.path = path
+        raw = read_small(os.path.join(path, b"latchfs.dir"), 512)
+        need(len(raw) == 512 and raw[:8] == b"LATCHDIR", "no directory record")
+        need(struct.unpack_from("<HH", raw, 8) == (1, 0), "directory record of another version")
+        need(not any(raw[12:16] + raw[80:480]), "reserved bytes of a directory record")
+        self.id, parents, pd = raw[16:32], (raw[32:48], raw[48:64]), raw[64:80]
+        need(any(self.id) and any(parents[0]), "impossible directory record")
+        need(pd in keys.directories, "unknown protected directory")
+        self.protected = keys.directories[pd]
+        need(blake(raw[:480], self.protected.record) == raw[480:], "the directory record's MAC")
+        need((parent or self.id) in parents, "the directory stands at another place than its record says")
+
+    def decrypt_name(self, stored):
+        """The plaintext name, or None for what is no entry."""
+        encoded = stored
+        if stored.startswith(b"latchfs.long."):
+            if stored.endswith(b".name"):
+                return None
+            encoded = read_small(os.path.join(self.path, stored + b".name"), 362)
+            want = base64.urlsafe_b64encode(blake(encoded)).rstrip(b"=")
+            need(stored == b"latchfs.long." + want and len(encoded) > 255, "a long name does not fit its sidecar")
+        elif stored.startswith(b"latchfs."):
+            return None
+        return check_name(siv_open(self.protected.siv, self.id, unbase64(encoded)))
+
+
+class Reader:
+    def __init__(self, volume, keys, want_xattrs):
+        self.volume, self.keys = volume, keys
+        self.xattrs = {} if want_xattrs else None
+        self.problems, self.links = 0, {}
+
+    def report(self, path, error):
+        self.problems += 1
+        print(f"latchread: {os.fsdecode(path)}: {error}", file=sys.stderr)
+
+    def walk(self, source, target, shown, parent):
+        directory = Directory(source, self.keys, parent)
+        os.mkdir(target, 0o700)
+        self.read_xattrs(source, shown or b".", directory, None)
+        for stored in sorted(os.listdir(source)):
+            inner = os.path.join(source, stored)
+            try:
+                name = directory.decrypt_name(stored)
+                if name is not None:
+                    self.entry(inner, os.path.join(target, name), os.path.join(shown, name), directory)
+            except (Bad, OSError) as e:
+                self.report(inner, e)
+        self.copy_metadata(os.lstat(source), target)
+
+    def entry(self, source, target, shown, directory):
+        st = os.lstat(source)
+        if stat.S_ISDIR(st.st_mode):
+            self.walk(source, target, shown, directory.id)
+        elif stat.S_ISLNK(st.st_mode):
+            os.symlink(self.read_link(source, directory), target)
+        elif not stat.S_ISREG(st.st_mode):
+            raise Bad("neither file, directory nor symbolic link")
+        elif (st.st_dev, st.st_ino) in self.links:
+            os.link(self.links[st.st_dev, st.st_ino], target)
+        else:
+            self.read_file(source, target, shown, directory)
+            self.links[st.st_dev, st.st_ino] = target
+            self.copy_metadata(st, target)
+
+    @staticmethod
+    def copy_metadata(st, target):
+        os.chmod(target, stat.S_IMODE(st.st_mode))
+        os.utime(target, ns=(st.st_atime_ns, st.st_mtime_ns))
+
+    def read_file(self, source, target, shown, directory):
+        fd = os.open(source, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            f = File(fd, self.keys, directory.protected)
+            if f.lost:
+                self.report(source, "its content never reached the disk")
+            with open(target, "xb") as out:
+                for offset, data in f.pieces():
+                    out.seek(offset)
+                    out.write(data)
+                out.truncate(f.size)
+            self.read_xattrs(source, shown, directory, f)
+        except Bad:
+            if os.path.exists(target):
+                os.unlink(target)
+            raise
+        finally:
+            os.close(fd)
+
+    def read_link(self, source, directory):
+        text = os.fsencode(os.readlink(source))
+        if re.fullmatch(rb"latchfs\.link\.[0-9a-f]{32}", text):
+            text = read_small(os.path.join(directory.path, text), 5519)
+        blob, suite = unbase64(text), self.keys.suite
+        need(44 < len(blob) <= 4095 + 44, "impossible length of a symbolic link")
+        ad = struct.pack("<BB", KIND_SYMLINK, suite) + directory.id + blob[:16]
+        target = aead_open(suite, directory.protected.symlink, blob[16:28], ad, blob[28:-16], blob[-16:])
+        need(b"\0" not in target, "NUL in a symbolic link")
+        return target
+
+    def read_xattrs(self, source, shown, directory, f):
+        if self.xattrs is None:
+            return
+        try:
+            names = os.listxattr(source, follow_symlinks=False)
+        except OSError as e:
+            if e.errno != errno.ENOTSUP:
+                raise
+            return
+        found = {}
+        for stored in map(os.fsencode, names):
+            if stored.startswith(b"user.latchfs."):
+                value = os.getxattr(source, stored, follow_symlinks=False)
+                try:
+                    name, plain = self.read_xattr(stored, value, directory, f)
+                    found[os.fsdecode(name)] = plain.hex()
+                except Bad as e:
+                    self.report(source, e)
+        if found:
+            self.xattrs[os.fsdecode(shown)] = found
+
+    def read_xattr(self, stored, value, directory, f):
+        need(f is None or not f.empty, "an attribute of a file without header")
+        owner = f.id if f else directory.id
+        name = siv_open(directory.protected.siv, bytes([KIND_XATTR]) + owner, unbase64(stored[13:]))
+        need(len(value) >= 30 and len(name) <= 165 and b"\0" not in name, "impossible attribute")
+        epoch = struct.unpack("<H", value[-2:])[0]
+        if f:
+            kind, suite, key = KIND_XATTR, f.suite, f.xattr_key(epoch)
+        else:
+            need(epoch == 1, "impossible epoch of a directory's attribute")
+            kind, suite, key = KIND_DIR_XATTR, self.keys.suite, directory.protected.xattr
+        ad = struct.pack("<BBH", kind, suite, epoch) + owner + name
+        return name, aead_open(suite, key, value[:12], ad, value[12:-18], value[-18:-2])
+
+
+def read_secret(args):
+    """(kind of slot, secret)"""
+    files = {"passphrase": args.passphrase_file, "keyfile": args.key_file, "recovery": args.recovery_file}
+    for kind, path in files.items():
+        if path:
+            with open(path, "rb") as f:
+                raw = f.read(65536)
+            if kind == "passphrase":
+                raw = raw[:-1] if raw.endswith(b"\n") else raw
+            return kind, parse_recovery(raw.decode()) if kind == "recovery" else raw
+    raise Bad("name a file with a secret")
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Decrypts a clean latchfs volume.")
+    parser.add_argument("volume")
+    parser.add_argument("outdir")
+    secrets = parser.add_mutually_exclusive_group(required=True)
+    secrets.add_argument("--passphrase-file")
+    secrets.add_argument("--key-file")
+    secrets.add_argument("--recovery-file")
+    parser.add_argument("--xattrs", action="store_true", help="print extended attributes as JSON")
+    args = parser.parse_args()
+    volume, outdir = os.fsencode(args.volume), os.fsencode(args.outdir)
+    try:
+        with open(os.path.join(volume, b"latchfs.ini"), "rb") as f:
+            keys = Keys(f.read(262145), *read_secret(args))
+        check_journal(volume, keys)
+        if os.path.isdir(outdir):
+            os.rmdir(outdir)
+        reader = Reader(volume, keys, args.xattrs)
+        reader.walk(volume, outdir, b"", None)
+    except (Bad, OSError) as e:
+        print(f"latchread: {e}", file=sys.stderr)
+        return 1
+    if args.xattrs:
+        print(json.dumps(reader.xattrs, indent=1, sort_keys=True))
+    return 1 if reader.problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,213 @@
+/* rename: every kind of thing to every kind of place, against a plain directory. */
+#include "tree_mirror.h"
+
+static char long_from[256], long_to[256], target_long[3901];
+
+enum thing { NOTHING, FILE_, EMPTY_DIR, FULL_DIR, LINK, LONG_LINK, THINGS };
+
+static void make(enum thing what, const char *path)
+{
+    char child[MIRROR_PATH_MAX], text[20];
+    switch (what) {
+    case FILE_:
+        snprintf(text, sizeof text, "%.19s", path);
+        assert_int_equal(both_write(path, text), 0);
+        break;
+    case FULL_DIR:
+    case EMPTY_DIR:
+        assert_int_equal(both_mkdir(path, 0750), 0);
+        snprintf(child, sizeof child, "%s/child", path);
+        if (what == FULL_DIR)
+            assert_int_equal(both_write(child, "child"), 0);
+        break;
+    case LINK:
+        assert_int_equal(both_symlink(path, path), 0);
+        break;
+    case LONG_LINK:
+        assert_int_equal(both_symlink(target_long, path), 0);
+        break;
+    default:
+        break;
+    }
+}
+
+static void clear(const char *path)
+{
+    char child[MIRROR_PATH_MAX];
+    struct stat st;
+    if (fstatat(plain_fd, path, &st, AT_SYMLINK_NOFOLLOW))
+        return;
+    if (!S_ISDIR(st.st_mode)) {
+        assert_int_equal(both_unlink(path), 0);
+        return;
+    }
+    snprintf(child, sizeof child, "%s/child", path);
+    if (fstatat(plain_fd, child, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        assert_int_equal(both_unlink(child), 0);
+    assert_int_equal(both_rmdir(path), 0);
+}
+
+/* A caller who knows both things goes on with the same nodes. */
+static void one_case(enum thing a, enum thing b, unsigned flags, const char *from, const char *to)
+{
+    struct node *na = NULL, *nb = NULL, *now;
+    make(a, from);
+    make(b, to);
+    if (a != NOTHING)
+        na = must_walk(from);
+    if (b != NOTHING)
+        nb = must_walk(to);
+    int r = both_rename(from, to, flags);
+    compare_all();
+    if (na) {
+        now = must_walk(r ? from : to);
+        assert_ptr_equal(now, na);
+        node_unref(now, 1);
+    }
+    if (nb && (r || (flags & RENAME_EXCHANGE))) {
+        now = must_walk(r ? to : from);
+        assert_ptr_equal(now, nb);
+        node_unref(now, 1);
+    }
+    if (na)
+        node_unref(na, 1);
+    if (nb)
+        node_unref(nb, 1);
+    reopen_volume();
+    compare_all();
+    clear(from);
+    clear(to);
+    compare_all();
+}
+
+static void matrix(unsigned flags, bool same_dir)
+{
+    char from[300], to[300];
+    assert_int_equal(both_mkdir("d", 0755), 0);
+    assert_int_equal(both_mkdir("e", 0755), 0);
+    unsigned count = 0;
+    for (int a = NOTHING; a < THINGS; a++)
+        for (int b = NOTHING; b < THINGS; b++, count++) {
+            snprintf(from, sizeof from, "d/%s", count & 1 ? long_from : "from");
+            snprintf(to, sizeof to, "%s/%s", same_dir ? "d" : "e", count & 2 ? long_to : "to");
+            one_case(a, b, flags, from, to);
+        }
+}
+
+static void test_plain_same(void **state)
+{
+    matrix(0, true);
+}
+
+static void test_plain_other(void **state)
+{
+    matrix(0, false);
+}
+
+static void test_noreplace(void **state)
+{
+    matrix(RENAME_NOREPLACE, false);
+}
+
+static void test_exchange_same(void **state)
+{
+    matrix(RENAME_EXCHANGE, true);
+}
+
+static void test_exchange_other(void **state)
+{
+    matrix(RENAME_EXCHANGE, false);
+}
+
+static void test_into_itself(void **state)
+{
+    assert_int_equal(both_mkdir("a", 0755), 0);
+    assert_int_equal(both_mkdir("a/b", 0755), 0);
+    assert_int_equal(both_mkdir("a/b/c", 0755), 0);
+    assert_int_equal(both_rename("a", "a/b/x", 0), -EINVAL);
+    assert_int_equal(both_rename("a", "a/b/c", 0), -EINVAL);
+    assert_int_equal(both_rename("a/b", "a", 0), -ENOTEMPTY);
+    assert_int_equal(both_rename("a", "a/b/c", RENAME_EXCHANGE), -EINVAL);
+    reopen_volume();
+    compare_all();
+    assert_int_equal(both_rename("a/b", "moved", 0), 0);
+    assert_int_equal(both_write("moved/c/f", "f"), 0);
+    reopen_volume();
+    compare_all();
+}
+
+static void test_flags(void **state)
+{
+    struct node *root = volume_root(v);
+    assert_int_equal(node_rename(root, "a", root, "b", RENAME_WHITEOUT), -EINVAL);
+    assert_int_equal(node_rename(root, "a", root, "b", RENAME_EXCHANGE | RENAME_NOREPLACE), -EINVAL);
+}
+
+static void test_hard_links_of_one_file(void **state)
+{
+    assert_int_equal(both_write("a", "a"), 0);
+    assert_int_equal(both_link("a", "b"), 0);
+    assert_int_equal(both_rename("a", "b", 0), 0); /* does nothing, says POSIX */
+    compare_all();
+    assert_int_equal(both_rename("a", "a", 0), 0);
+    compare_all();
+}
+
+/* The replaced file goes on for those who have it. */
+static void test_replaced_file_stays_usable(void **state)
+{
+    struct node *old;
+    struct stat st;
+    assert_int_equal(both_write("old", "old"), 0);
+    assert_int_equal(both_write("new", "new"), 0);
+    old = must_walk("old");
+    assert_int_equal(both_rename("new", "old", 0), 0);
+    assert_true(holds(old, "old"));
+    assert_int_equal(file_write(old, "OLD", 3, 0), 3);
+    assert_int_equal(node_getattr(old, &st), 0);
+    assert_int_equal(st.st_nlink, 0);
+    node_unref(old, 1);
+    compare_all();
+}
+
+/* What a power cut in the middle of a move leaves: a record that names both parents. */
+static void test_record_of_both_parents(void **state)
+{
+    char cmd[512];
+    assert_int_equal(both_mkdir("a", 0755), 0);
+    assert_int_equal(both_mkdir("b", 0755), 0);
+    assert_int_equal(both_mkdir("a/d", 0755), 0);
+    snprintf(cmd, sizeof cmd, "cp -a %s %s/before", volume_dir, base);
+    assert_int_equal(system(cmd), 0);
+    assert_int_equal(both_rename("a/d", "b/d", 0), 0);
+    assert_int_equal(both_write("b/d/f", "f"), 0);
+    assert_int_equal(both_rename("b/d", "a/d", 0), 0);
+    reopen_volume();
+    compare_all();
+    assert_int_equal(both_rename("a/d", "d", 0), 0);
+    reopen_volume();
+    compare_all();
+}
+
+#define RENAME_TEST(t) cmocka_unit_test_setup_teardown(t, mirror_setup, mirror_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        RENAME_TEST(test_plain_same),
+        RENAME_TEST(test_plain_other),
+        RENAME_TEST(test_noreplace),
+        RENAME_TEST(test_exchange_same),
+        RENAME_TEST(test_exchange_other),
+        RENAME_TEST(test_into_itself),
+        RENAME_TEST(test_flags),
+        RENAME_TEST(test_hard_links_of_one_file),
+        RENAME_TEST(test_replaced_file_stays_usable),
+        RENAME_TEST(test_record_of_both_parents),
+    };
+    umask(022);
+    memset(long_from, 'f', 220);
+    memset(long_to, 't', 255);
+    memset(target_long, 'T', 3900);
+    return cmocka_run_group_tests_name("store_rename", tests, NULL, NULL);
+}
