@@ -120,7 +120,9 @@ static int receive_packet(struct keyclient *kc)
         return -ENOTCONN;
     if ((size_t)n > PROTO_PACKET_MAX)
         return LFS_ERR_PROTO;
-    return proto_in_packet(&kc->in, kc->packet, (size_t)n);
+    int r = proto_in_packet(&kc->in, kc->packet, (size_t)n);
+    sodium_memzero(kc->packet, (size_t)n);
+    return r;
 }
 
 static int keep_push(struct keyclient *kc)

@@ -75,7 +75,10 @@ int keyclient_init(struct keyclient *kc, const struct keystore_init *in, char **
                           .label = of_text(in->label)};
     struct proto_msg reply = {0};
     int r = client_call(kc, &q, &reply);
-    return r ? r : take_ini(&reply, ini, ini_len, recovery);
+    if (!r)
+        r = take_ini(&reply, ini, ini_len, recovery);
+    proto_in_clear(&kc->in); /* it has the recovery key */
+    return r;
 }
 
 static struct proto_msg with_store(uint16_t type, const char *ini, size_t len, const struct credential *c)
@@ -135,6 +138,7 @@ int keyclient_slot_add(struct keyclient *kc, const char *ini, size_t len, const 
         r = take_ini(&reply, new_ini, new_len, recovery);
     if (!r && slot_id)
         *slot_id = reply.slot;
+    proto_in_clear(&kc->in); /* it may have a recovery key */
     return r;
 }
 

@@ -4,6 +4,8 @@
 #include "latchfs/log.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,7 +117,7 @@ static int receive(struct server *s, struct conn *c)
         return 0;
     }
     int r = (size_t)n > PROTO_PACKET_MAX ? LFS_ERR_PROTO : proto_in_packet(&c->in, s->packet, (size_t)n);
-    memset(s->packet, 0, (size_t)n < PROTO_PACKET_MAX ? (size_t)n : PROTO_PACKET_MAX);
+    sodium_memzero(s->packet, PROTO_PACKET_MAX < (size_t)n ? PROTO_PACKET_MAX : (size_t)n);
     if (r == 0 && !c->in_since)
         c->in_since = now_ms();
     if (r == 1) {
@@ -196,8 +198,11 @@ void conn_accept(struct server *s)
     struct ucred peer;
     socklen_t len = sizeof peer;
     int fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (fd < 0)
+    if (fd < 0) {
+        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
+            poll(NULL, 0, 10); /* the queue stays readable: do not spin on it */
         return;
+    }
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len)) {
         close(fd);
         return;

@@ -4,6 +4,7 @@
 #include "latchfs/err.h"
 #include "latchfs/log.h"
 #include "listen.h"
+#include "sandbox.h"
 #include "server.h"
 
 #include <errno.h>
@@ -144,6 +145,9 @@ static int serve(const struct options *o, const struct policy *p, char *why)
     r = s.signals < 0 ? s.signals : worker_start(&s.worker);
     if (!r)
         r = audit_write(s.audit, &(struct audit_act){.act = "start"}, true);
+    int boxed = r ? 0 : sandbox_enter();
+    if (boxed)
+        log_warn("running without a system call filter: %s", lfs_strerror(boxed));
     if (!r) {
         report(o, "ok\n");
         r = server_run(&s);

@@ -51,7 +51,9 @@ struct conn {
     char *mountpoint;
     struct lease *leases;
     uint32_t revoke; /* serial of a revocation not yet answered; 0: none */
-    unsigned held;   /* files that the mount could not let go at the last one */
+    bool
+        wiped; /* it answered one, and leased nothing since; else it may have keys, even of an earlier keyd */
+    unsigned held; /* files that the mount could not let go at the last one */
 };
 
 struct unlocked { /* a volume whose master keys are here */

@@ -172,6 +172,7 @@ void handle_lease(struct server *s, struct conn *c, const struct proto_msg *q)
         request_refuse(s, c, P_LEASE, q->serial, r, u ? "" : "the volume is locked", &about);
     } else {
         c->held = 0;
+        c->wiped = false;
         request_answer(s, c, &m, &about);
     }
     proto_msg_clear(&m);
@@ -235,21 +236,24 @@ static void check_locks(struct server *s, int64_t now)
     }
 }
 
-/* Every mount of the volume is told, whatever we know of its leases: it may have them of an earlier keyd. */
-static unsigned revoke_leases(struct server *s, const uint8_t id[static ID_BYTES])
+/* Tells every mount that may have keys of the volume. True if any may, or anybody had a lease. */
+static bool revoke_leases(struct server *s, const uint8_t id[static ID_BYTES])
 {
     struct proto_msg push = {.type = P_PUSH_REVOKE};
-    unsigned leases = 0;
+    bool any = false;
     memcpy(push.volume, id, ID_BYTES);
     for (struct conn *c = s->conns; c; c = c->next) {
-        leases += leases_end(c, id);
-        if (!c->attached || c->dead || !same(c->volume_id, id) || c->revoke)
+        any = leases_end(c, id) > 0 || any;
+        if (!c->attached || c->dead || !same(c->volume_id, id) || c->wiped)
+            continue;
+        any = true;
+        if (c->revoke)
             continue;
         c->held = 0;
         push.serial = c->revoke = ++s->next_push ? s->next_push : ++s->next_push;
         conn_send(s, c, &push);
     }
-    return leases;
+    return any;
 }
 
 void handle_lock(struct server *s, struct conn *c, const struct proto_msg *q)
@@ -261,13 +265,7 @@ void handle_lock(struct server *s, struct conn *c, const struct proto_msg *q)
         return;
     }
     bool was_unlocked = volume_drop(s, q->volume);
-    unsigned leases = 0;
-    bool mounts = false;
-    for (const struct conn *o = s->conns; o; o = o->next)
-        mounts = mounts || (o->attached && !o->dead && o->leases && same(o->volume_id, q->volume));
-    if (was_unlocked || mounts)
-        leases = revoke_leases(s, q->volume);
-    if (!was_unlocked && !mounts && leases == 0) {
+    if (!revoke_leases(s, q->volume) && !was_unlocked) {
         free(w);
         request_refuse(s, c, P_LOCK, q->serial, LFS_ERR_NOKEY, "the volume is locked already", &about);
         return;
@@ -293,6 +291,7 @@ void handle_revoked(struct server *s, struct conn *c, const struct proto_msg *q)
         return;
     }
     c->revoke = 0;
+    c->wiped = true;
     c->held = q->held;
     snprintf(detail, sizeof detail, "%u files still open or mapped", q->held);
     about.detail = detail;

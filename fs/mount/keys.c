@@ -132,9 +132,9 @@ static void lease_again(struct keys *k)
 static void handle_event(struct keys *k, const struct key_event *ev)
 {
     static const uint8_t whole[ID_BYTES];
-    if (memcmp(ev->volume_id, k->d->volume_id, ID_BYTES))
+    if (memcmp(ev->volume_id, k->d->volume_id, ID_BYTES) != 0)
         return;
-    bool root = !memcmp(ev->pd_id, whole, ID_BYTES) || !memcmp(ev->pd_id, k->d->pd_id, ID_BYTES);
+    bool root = memcmp(ev->pd_id, whole, ID_BYTES) == 0 || memcmp(ev->pd_id, k->d->pd_id, ID_BYTES) == 0;
     unsigned held = 0;
     if (ev->type == KEY_EVENT_UNLOCKED) {
         lease_again(k);

@@ -19,8 +19,6 @@
 
 #define READ_AHEAD_KB "1024"
 
-extern char **environ;
-
 /* ---- checks ---- */
 
 static bool is_inside(const char *path, const char *outer)

@@ -129,10 +129,9 @@ void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name
     /* A long name gets a sidecar file, which should be the caller's. */
     if (ops_as_caller(req))
         return;
-    int r = node_link(n, dir, name, &st);
-    if (!r)
-        node_ref(n); /* the answer is one more lookup of it */
-    reply_made(req, dir, r, n, &st);
+    struct node *made = NULL;
+    int r = node_link(n, dir, name, &st, &made);
+    reply_made(req, dir, r, made, &st);
 }
 
 void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)

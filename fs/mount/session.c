@@ -225,15 +225,15 @@ static void serve(struct session *s, struct spinner *sp)
 }
 
 /* Each worker sleeps in an epoll of its own: EPOLLEXCLUSIVE makes a request wake one of them, not all. */
-static int make_epoll(struct session *s)
+static int make_epoll(const struct session *s)
 {
-    AUTO_CLOSE int ep = epoll_create1(EPOLL_CLOEXEC);
+    int ep = epoll_create1(EPOLL_CLOEXEC);
     struct epoll_event request = {.events = EPOLLIN | EPOLLEXCLUSIVE}, end = {.events = EPOLLIN};
-    if (ep < 0 || epoll_ctl(ep, EPOLL_CTL_ADD, s->fd, &request) ||
-        epoll_ctl(ep, EPOLL_CTL_ADD, s->done, &end))
-        return -errno;
-    int r = ep;
-    ep = -1;
+    if (ep >= 0 && !epoll_ctl(ep, EPOLL_CTL_ADD, s->fd, &request) &&
+        !epoll_ctl(ep, EPOLL_CTL_ADD, s->done, &end))
+        return ep;
+    int r = -errno;
+    lfs_close_fd(&ep);
     return r;
 }
 
@@ -314,19 +314,20 @@ int session_inval_attr(struct session *s, fuse_ino_t ino)
     return r == -ENOENT ? 0 : r;
 }
 
-static int notify(struct session *s, int code, struct iovec *iov, int n)
+/* A notification that libfuse does not know: a header that names it, then the body (NULL if none). */
+static int notify(const struct session *s, int code, const struct iovec *body)
 {
     struct fuse_out_header head = {.error = code};
-    iov[0] = (struct iovec){&head, sizeof head};
-    for (int i = 0; i < n; i++)
-        head.len += (uint32_t)iov[i].iov_len;
-    return writev(s->fd, iov, n) < 0 ? -errno : 0;
+    struct iovec iov[2] = {{&head, sizeof head}};
+    if (body)
+        iov[1] = *body;
+    head.len = (uint32_t)(sizeof head + iov[1].iov_len);
+    return writev(s->fd, iov, body ? 2 : 1) < 0 ? -errno : 0;
 }
 
 int session_expire_names(struct session *s)
 {
-    struct iovec iov[1];
-    return notify(s, NOTIFY_INC_EPOCH, iov, 1);
+    return notify(s, NOTIFY_INC_EPOCH, NULL);
 }
 
 int session_prune(struct session *s, const fuse_ino_t *inos, size_t n)
@@ -334,14 +335,14 @@ int session_prune(struct session *s, const fuse_ino_t *inos, size_t n)
     struct {
         uint32_t count, padding;
         uint64_t spare;
+        uint64_t ids[PRUNE_MAX];
     } prune = {0};
-    uint64_t ids[PRUNE_MAX];
     for (size_t done = 0; done < n; done += prune.count) {
         prune.count = (uint32_t)(n - done < PRUNE_MAX ? n - done : PRUNE_MAX);
         for (size_t i = 0; i < prune.count; i++)
-            ids[i] = inos[done + i];
-        struct iovec iov[3] = {{0}, {&prune, sizeof prune}, {ids, prune.count * sizeof ids[0]}};
-        int r = notify(s, NOTIFY_PRUNE, iov, 3);
+            prune.ids[i] = inos[done + i];
+        struct iovec body = {&prune, offsetof(__typeof__(prune), ids) + prune.count * sizeof prune.ids[0]};
+        int r = notify(s, NOTIFY_PRUNE, &body);
         if (r)
             return r;
     }

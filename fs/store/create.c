@@ -74,7 +74,8 @@ static int create(struct node *dir, const char *name, mode_t mode, struct stat *
     return r;
 }
 
-int node_create(struct node *dir, const char *name, mode_t mode, bool excl, struct stat *st, struct node **out)
+int node_create(struct node *dir, const char *name, mode_t mode, bool excl, struct stat *st,
+                struct node **out)
 {
     int r = tree_begin_change(dir->vol);
     if (r)
@@ -89,14 +90,16 @@ static int make_special(const struct entry *e, mode_t mode, dev_t rdev, struct s
 {
     if (mknodat(e->fd, e->cn.stored, mode, rdev))
         return -errno;
-    int r = fstatat(e->fd, e->cn.stored, st, AT_SYMLINK_NOFOLLOW) ? -errno
-                                                                    : node_obtain(e->dir, st, e->cn.stored, out);
+    int r = fstatat(e->fd, e->cn.stored, st, AT_SYMLINK_NOFOLLOW)
+                ? -errno
+                : node_obtain(e->dir, st, e->cn.stored, out);
     if (r)
         unlinkat(e->fd, e->cn.stored, 0);
     return r;
 }
 
-static int make_node(struct node *dir, const char *name, mode_t mode, dev_t rdev, struct stat *st, struct node **out)
+static int make_node(struct node *dir, const char *name, mode_t mode, dev_t rdev, struct stat *st,
+                     struct node **out)
 {
     struct making m;
     struct stat raw;
@@ -110,7 +113,8 @@ static int make_node(struct node *dir, const char *name, mode_t mode, dev_t rdev
     return r;
 }
 
-int node_mknod(struct node *dir, const char *name, mode_t mode, dev_t rdev, struct stat *st, struct node **out)
+int node_mknod(struct node *dir, const char *name, mode_t mode, dev_t rdev, struct stat *st,
+               struct node **out)
 {
     if (S_ISREG(mode) || (mode & S_IFMT) == 0)
         return node_create(dir, name, mode, true, st, out);
@@ -123,7 +127,8 @@ int node_mknod(struct node *dir, const char *name, mode_t mode, dev_t rdev, stru
 /* ---- directories ---- */
 
 /* The record is written by the directory's owner even where the mode denies him; the mode then comes back. */
-static int fill_dir(struct volume *v, int dirfd, const char *tmp, const struct dirrec *d, int *fd, struct stat *st)
+static int fill_dir(struct volume *v, int dirfd, const char *tmp, const struct dirrec *d, int *fd,
+                    struct stat *st)
 {
     struct stat raw;
     if (fstatat(dirfd, tmp, &raw, AT_SYMLINK_NOFOLLOW))

@@ -52,7 +52,7 @@ int record_create(struct volume *v, int fd, const struct dirrec *d)
 {
     uint8_t bytes[DIRREC_BYTES];
     dirrec_encode(d, &v->pd->names, bytes);
-    int r = small_file_write(v, fd, DIRREC_NAME, O_EXCL, bytes, sizeof bytes);
+    int r = small_file_write(v, fd, DIRREC_NAME, bytes, sizeof bytes);
     return r ? r : dir_fd_sync(v, fd);
 }
 
@@ -61,7 +61,7 @@ static int replace(struct volume *v, int dirfd, const uint8_t bytes[static DIRRE
 {
     char tmp[TMP_NAME_MAX];
     tmp_name(v, tmp);
-    int r = small_file_write(v, dirfd, tmp, O_EXCL, bytes, DIRREC_BYTES);
+    int r = small_file_write(v, dirfd, tmp, bytes, DIRREC_BYTES);
     if (!r && renameat(dirfd, tmp, dirfd, DIRREC_NAME)) {
         r = -errno;
         unlinkat(dirfd, tmp, 0);

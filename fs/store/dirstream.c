@@ -1,6 +1,6 @@
-/* Directory streams: a buffer of backing entries, decrypted one by one. A stream has a descriptor of its own as
- * long as there are not too many; without one it opens the directory for each buffer and goes on at a cookie,
- * which is the backing filesystem's position. */
+/* Directory streams: a buffer of backing entries, decrypted one by one. A stream has a descriptor of its own
+ * as long as there are not too many; without one it opens the directory for each buffer and goes on at a
+ * cookie, which is the backing filesystem's position. */
 #include "fs/store/tree.h"
 
 #include <dirent.h>

@@ -28,7 +28,7 @@ int dir_scan(int fd, int (*fn)(const char *name, unsigned char type, void *arg),
 {
     char buf[SCAN_BYTES] __attribute__((aligned(8)));
     if (lseek(fd, 0, SEEK_SET) < 0)
-        return -errno;
+        return errno == EBADF ? -EACCES : -errno; /* only a path */
     for (;;) {
         ssize_t n = getdents64(fd, buf, sizeof buf);
         if (n <= 0)

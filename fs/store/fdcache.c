@@ -14,7 +14,7 @@
 
 struct fd_cache {
     pthread_mutex_t lock;
-    pthread_mutex_t grant; /* see fd_grant_lock */
+    pthread_mutex_t grant;        /* see fd_grant_lock */
     struct node *newest, *oldest; /* unused and not pinned */
     unsigned open, pinned, charged;
     unsigned budget, pin_max, charge_max;

@@ -1,6 +1,6 @@
 /* Opening nodes by path: from the nearest ancestor that has a descriptor, one component at a time, no symlink
- * followed. Where the owner's own permission bits are in the way (a file of mode 0, whose user runs the mount),
- * they are granted for the moment; the kernel above has decided on access long before. */
+ * followed. Where the owner's own permission bits are in the way (a file of mode 0, whose user runs the
+ * mount), they are granted for the moment; the kernel above has decided on access long before. */
 #include "fs/store/tree.h"
 
 #include <errno.h>

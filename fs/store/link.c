@@ -51,7 +51,8 @@ static int do_symlink(const struct entry *e, void *arg)
     return make_symlink(e, a->target, &a->st, &a->n);
 }
 
-static int symlink_in(struct node *dir, const char *name, const char *target, struct stat *st, struct node **out)
+static int symlink_in(struct node *dir, const char *name, const char *target, struct stat *st,
+                      struct node **out)
 {
     struct symlink_args a = {.target = target};
     struct entry e;
@@ -136,8 +137,8 @@ static bool is_foreign_symlink(struct node *n, const struct node *dir)
     return foreign;
 }
 
-/* -EAGAIN: a symlink that has moved away meanwhile. A node whose known name is gone is linked by its descriptor,
- * for which the kernel wants CAP_DAC_READ_SEARCH. */
+/* -EAGAIN: a symlink that has moved away meanwhile. A node whose known name is gone is linked by its
+ * descriptor, for which the kernel wants CAP_DAC_READ_SEARCH. */
 static int do_link(const struct entry *e, void *arg)
 {
     struct node *n = arg;
@@ -155,19 +156,50 @@ static int do_link(const struct entry *e, void *arg)
     return r;
 }
 
-static int link_symlink_anew(struct node *n, struct entry *e)
+/* Owner and times of the new symlink become those of the old one. */
+static int copy_owner(struct node *from, const struct entry *e, struct symlink_args *a)
+{
+    struct stat st;
+    struct node_at at;
+    int r = node_at_get(from, &at);
+    if (r)
+        return r;
+    r = fstatat(at.fd, at.name, &st, at.flags) ? -errno : 0;
+    node_at_put(&at);
+    const struct timespec times[2] = {st.st_atim, st.st_mtim};
+    if (!r && (st.st_uid != a->st.st_uid || st.st_gid != a->st.st_gid) &&
+        fchownat(e->fd, e->cn.stored, st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW) && errno != EPERM)
+        r = -errno;
+    if (!r && utimensat(e->fd, e->cn.stored, times, AT_SYMLINK_NOFOLLOW))
+        r = -errno;
+    return r;
+}
+
+static int link_symlink_anew(struct node *n, struct entry *e, struct node **out)
 {
     char target[SYMLINK_PLAIN_MAX + 1];
     struct symlink_args a = {.target = target};
     int r = readlink_node(n, target);
     if (!r)
         r = add_entry(e, do_symlink, &a);
-    if (!r)
-        node_unref(a.n, 1);
-    return r;
+    if (r)
+        return r;
+    copy_owner(n, e, &a); /* what can't be copied is no reason to fail: the link is there */
+    *out = a.n;
+    return 0;
 }
 
-static int link_in(struct node *n, struct node *dir, const char *name)
+static int link_again(struct node *n, struct entry *e, struct node **out)
+{
+    int r = add_entry(e, do_link, n);
+    if (r)
+        return r;
+    node_ref(n);
+    *out = n;
+    return 0;
+}
+
+static int link_in(struct node *n, struct node *dir, const char *name, struct node **out)
 {
     struct entry e;
     if (S_ISDIR(n->type))
@@ -176,18 +208,27 @@ static int link_in(struct node *n, struct node *dir, const char *name)
     if (r)
         return r;
     do
-        r = is_foreign_symlink(n, dir) ? link_symlink_anew(n, &e) : add_entry(&e, do_link, n);
+        r = is_foreign_symlink(n, dir) ? link_symlink_anew(n, &e, out) : link_again(n, &e, out);
     while (r == -EAGAIN);
     entry_put(&e);
-    n->meta_dirty = true;
+    if (!r)
+        (*out)->meta_dirty = true;
     return r;
 }
 
-int node_link(struct node *n, struct node *dir, const char *name, struct stat *st)
+int node_link(struct node *n, struct node *dir, const char *name, struct stat *st, struct node **out)
 {
+    struct node *made;
     int r = tree_begin_change(dir->vol);
     if (r)
         return r;
-    r = tree_end(dir->vol, link_in(n, dir, name));
-    return r ? r : node_getattr(n, st);
+    r = tree_end(dir->vol, link_in(n, dir, name, &made));
+    if (r)
+        return r;
+    r = node_getattr(made, st);
+    if (r)
+        node_unref(made, 1);
+    else
+        *out = made;
+    return r;
 }

@@ -1,5 +1,5 @@
-/* The node table: nodes by (device, inode number), in shards. A node is in its shard exactly as long as it has
- * references; the step to zero is made under the shard's lock, so a node found there is alive. */
+/* The node table: nodes by (device, inode number), in shards. A node is in its shard exactly as long as it
+ * has references; the step to zero is made under the shard's lock, so a node found there is alive. */
 #include "fs/store/tree.h"
 
 #include <errno.h>

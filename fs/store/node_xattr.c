@@ -90,7 +90,8 @@ static ssize_t open_value(struct node *n, const char *name, const uint8_t *store
 
 /* The stored value names the epoch of its key, and loading another key may use the scratch buffer: then it is
  * read again. */
-static ssize_t get_stored(struct node *n, int fd, const char *name, struct owner *o, uint8_t *value, size_t size)
+static ssize_t get_stored(struct node *n, int fd, const char *name, struct owner *o, uint8_t *value,
+                          size_t size)
 {
     char stored_name[256];
     uint8_t *stored = thread_scratch();

@@ -58,7 +58,8 @@ static bool unchanged(const struct side *s, const struct side *before)
     return s->there == before->there && (!s->there || same_inode(&s->st, &before->st));
 }
 
-/* Locks both directories, and those that the names stand for; looks again until the locks are the right ones. */
+/* Locks both directories, and those that the names stand for; looks again until the locks are the right ones.
+ */
 static int lock_sides(struct side *from, struct side *to, struct dir_set *set)
 {
     for (;;) {

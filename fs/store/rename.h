@@ -20,7 +20,7 @@ struct crossing {
     int fd;            /* of the directory that moves */
     struct dirrec rec; /* as it was */
     char tmp[TMP_NAME_MAX];
-    struct stat st;    /* of the new link */
+    struct stat st; /* of the new link */
 };
 
 int crossing_begin(const struct side *from, const struct side *to, struct crossing *c);

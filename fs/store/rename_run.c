@@ -180,8 +180,8 @@ int rename_plain(struct side *from, struct side *to, struct victim *w)
     return r;
 }
 
-/* The old link is now under the new name, sealed for the other directory: the new one replaces it. Its sidecar
- * stayed behind. */
+/* The old link is now under the new name, sealed for the other directory: the new one replaces it. Its
+ * sidecar stayed behind. */
 static int renew_link(struct crossing *c)
 {
     char sidecar[LINK_SIDECAR_MAX];

@@ -54,7 +54,20 @@ int long_name_check(const struct entry *e)
     return strcmp(encoded, e->cn.encoded) == 0 ? 0 : LFS_ERR_CORRUPT;
 }
 
-/* What a sidecar holds follows from its name, so that a torn one is simply written anew. */
+/* Written under a temporary name: what may stand there already is not ours to write into. */
+static int write_sidecar(const struct entry *e, const char *name)
+{
+    struct volume *v = e->dir->vol;
+    char tmp[TMP_NAME_MAX];
+    tmp_name(v, tmp);
+    int r = small_file_write(v, e->fd, tmp, e->cn.encoded, strlen(e->cn.encoded));
+    if (!r && renameat(e->fd, tmp, e->fd, name)) {
+        r = -errno;
+        unlinkat(e->fd, tmp, 0);
+    }
+    return r ? r : dir_fd_sync(v, e->fd);
+}
+
 int long_name_put(const struct entry *e, bool *made)
 {
     char name[SIDECAR_NAME_MAX];
@@ -62,9 +75,7 @@ int long_name_put(const struct entry *e, bool *made)
     if (!e->cn.is_long || long_name_check(e) == 0)
         return 0;
     sidecar_name(e->cn.stored, name);
-    int r = small_file_write(e->dir->vol, e->fd, name, O_TRUNC, e->cn.encoded, strlen(e->cn.encoded));
-    if (!r)
-        r = dir_fd_sync(e->dir->vol, e->fd);
+    int r = write_sidecar(e, name);
     *made = !r;
     return r;
 }
@@ -85,9 +96,9 @@ void long_name_drop(const struct entry *e)
 static int make_in_sidecar(struct volume *v, int dirfd, const char *encoded, const char *stored)
 {
     char name[LINK_SIDECAR_MAX];
-    snprintf(name, sizeof name, LONG_LINK_PREFIX "%08x%08x%08x%08x", randombytes_random(), randombytes_random(),
-             randombytes_random(), randombytes_random());
-    int r = small_file_write(v, dirfd, name, O_EXCL, encoded, strlen(encoded));
+    snprintf(name, sizeof name, LONG_LINK_PREFIX "%08x%08x%08x%08x", randombytes_random(),
+             randombytes_random(), randombytes_random(), randombytes_random());
+    int r = small_file_write(v, dirfd, name, encoded, strlen(encoded));
     if (!r)
         r = dir_fd_sync(v, dirfd);
     if (!r && symlinkat(name, dirfd, stored)) {

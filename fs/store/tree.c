@@ -88,13 +88,13 @@ static int small_file_fill(int fd, const void *data, size_t len)
     return r ? r : io_fsync(fd);
 }
 
-int small_file_write(struct volume *v, int dirfd, const char *name, int flags, const void *data, size_t len)
+int small_file_write(struct volume *v, int dirfd, const char *name, const void *data, size_t len)
 {
-    AUTO_CLOSE int fd = fd_openat(v, dirfd, name, O_WRONLY | O_CREAT | flags, 0644);
+    AUTO_CLOSE int fd = fd_openat(v, dirfd, name, O_WRONLY | O_CREAT | O_EXCL, 0644);
     if (fd < 0)
         return fd;
     int r = small_file_fill(fd, data, len);
-    if (r && (flags & O_EXCL))
+    if (r)
         unlinkat(dirfd, name, 0);
     return r;
 }

@@ -1,8 +1,8 @@
 /* The tree half among its own sources: the node table, places, directory locks, descriptors, sidecars,
  * records. What the file half may use stands in node.h.
  *
- * Locks, outermost first: locks of directories (dir_set) > vol->tree_lock > vol->fds' grant lock > table shard
- * > fd cache. Nothing of file*.c is called with any of them held. */
+ * Locks, outermost first: locks of directories (dir_set) > vol->tree_lock > vol->fds' grant lock > table
+ * shard > fd cache. Nothing of file*.c is called with any of them held. */
 #ifndef LATCHFS_STORE_TREE_H
 #define LATCHFS_STORE_TREE_H
 
@@ -57,7 +57,8 @@ int node_at_get(struct node *n, struct node_at *at);
 int node_at_named(struct node *n, struct node_at *at); /* by its name only; -ESTALE if it has none */
 void node_at_put(struct node_at *at);
 
-/* ---- locks of directories (dirlock.c): guard the entries of a directory, short of single system calls ---- */
+/* ---- locks of directories (dirlock.c): guard the entries of a directory, short of single system calls ----
+ */
 
 #define DIR_SET_MAX 4
 struct dir_locks;
@@ -131,8 +132,8 @@ void tmp_name(struct volume *v, char out[static TMP_NAME_MAX]);
 bool tmp_is_ours(const struct volume *v, const char *stored);
 bool tmp_is_name(const char *stored);
 
-/* Makes a file with this content, synced. */
-int small_file_write(struct volume *v, int dirfd, const char *name, int flags, const void *data, size_t len);
+/* Makes a new file with this content, synced. */
+int small_file_write(struct volume *v, int dirfd, const char *name, const void *data, size_t len);
 int dir_fd_sync(struct volume *v, int fd);
 
 /* ---- sidecars (sidecar.c) ---- */
@@ -142,7 +143,8 @@ int long_name_put(const struct entry *e, bool *made);
 int long_name_check(const struct entry *e);
 void long_name_drop(const struct entry *e);
 /* Encoding of a long name, for listings: -errno, LFS_ERR_CORRUPT. */
-int long_name_read(struct volume *v, int dirfd, const char *stored, char encoded[static NAME_ENCODED_MAX + 1]);
+int long_name_read(struct volume *v, int dirfd, const char *stored,
+                   char encoded[static NAME_ENCODED_MAX + 1]);
 
 /* Makes the backing link dirfd/stored for target in the directory with this id. */
 int link_make(struct volume *v, int dirfd, const uint8_t id[static ID_BYTES], const char *target,

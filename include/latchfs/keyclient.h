@@ -62,7 +62,7 @@ int keyclient_unlock(struct keyclient *kc, const char *ini, size_t len, const st
 /* Locks a volume: drops its master keys, revokes its leases, waits for the mounts' answers (bounded:
  * LFS_ERR_TIMEOUT when one does not answer; the master keys are gone all the same). *still_held: mounts that
  * reported files still open or mapped. LFS_ERR_NOKEY if it was not unlocked and no
- * mount holds a lease of it. */
+ * attached mount may still have keys of it. */
 int keyclient_lock(struct keyclient *kc, const uint8_t volume_id[static ID_BYTES], unsigned *still_held);
 
 /* Slots. Each takes the key store bytes and a credential that opens them; add and remove answer new bytes

@@ -103,7 +103,9 @@ int node_create(struct node *dir, const char *name, mode_t mode, bool excl, stru
 int node_mknod(struct node *dir, const char *name, mode_t mode, dev_t rdev, struct stat *st, struct node **out);
 int node_mkdir(struct node *dir, const char *name, mode_t mode, struct stat *st, struct node **out);
 int node_symlink(struct node *dir, const char *name, const char *target, struct stat *st, struct node **out);
-int node_link(struct node *n, struct node *dir, const char *name, struct stat *st);
+/* *out is n, but for a symlink that is linked into another directory: its target is bound to its directory, so a
+ * new symlink of the same owner and times is made there. */
+int node_link(struct node *n, struct node *dir, const char *name, struct stat *st, struct node **out);
 int node_unlink(struct node *dir, const char *name);
 int node_rmdir(struct node *dir, const char *name);
 int node_rename(struct node *dir, const char *name, struct node *newdir, const char *newname, unsigned flags);

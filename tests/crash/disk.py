@@ -143,7 +143,7 @@ class Image:
 class Disk:
     def __init__(self, root_ino=None):
         self.root = Inode(root_ino, "d")
-        self.by_ino = {root_ino: self.root}
+        self.by_ino = {root_ino: self.root} if root_ino is not None else {}
         self.now = Names()      # as programs see it
         self.durable = Names()  # what every cut leaves: metadata up to floor
         self.now.dirs[self.root] = {}
@@ -282,13 +282,9 @@ class Disk:
 
     def zero_part(self, seq, inode, lo, hi):
         """Zeros within one page, by the page cache."""
-        page = lo // PAGE
-        if hi > lo and page in inode.pages:
-            self_len = inode.length
+        hi = min(hi, inode.length)
+        if hi > lo and lo // PAGE in inode.pages:
             self.write(seq, inode, lo, bytes(hi - lo))
-            if inode.length != self_len:
-                inode.events.pop()
-                inode.length = self_len
 
     def truncate(self, seq, inode, length):
         if length % PAGE and length < inode.length:

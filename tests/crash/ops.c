@@ -250,9 +250,11 @@ void op_link(struct lab *l, const char *from, const char *to)
 {
     const char *name;
     struct stat st;
-    struct node *n = lab_node(l->v, from), *dir = parent_of(l->v, to, &name);
+    struct node *n = lab_node(l->v, from), *dir = parent_of(l->v, to, &name), *linked = NULL;
     struct op op = begin(l, "link", from, to, 0, 0, NULL, 0);
-    end(&op, node_link(n, dir, name, &st));
+    end(&op, node_link(n, dir, name, &st, &linked));
+    if (linked)
+        node_unref(linked, 1);
     node_unref(dir, 1);
     node_unref(n, 1);
 }

@@ -24,11 +24,6 @@ TEST_SECONDS = 120
 HEAVY_SECONDS = 400
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "heavy: takes long; left out of sanitizer runs")
-    config.addinivalue_line("markers", "slow: left out unless LATCHFS_E2E_FULL=1")
-
-
 def pytest_collection_modifyitems(items):
     if os.environ.get("LATCHFS_E2E_FULL") != "1":
         skip = pytest.mark.skip(reason="slow: LATCHFS_E2E_FULL=1 runs it")

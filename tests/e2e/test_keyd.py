@@ -316,6 +316,23 @@ def test_kill_and_start_again(home):
     assert mount.ok("lease", vid) == before
 
 
+def test_lock_reaches_keys_of_an_earlier_keyd(home):
+    admin, mount = home.client(start=True), home.client()
+    vid = admin.unlock(admin.volume()[0])
+    mount.ok("attach", vid)
+    mount.ok("lease", vid)
+    pid = home.keyd_pid()
+    os.kill(pid, signal.SIGKILL)
+    wait_gone(pid)
+    admin.ok("connect", home.socket, KEYD)
+    mount.ok("connect", home.socket, "-")
+    mount.ok("attach", vid)
+    admin.send("lock", vid)
+    mount.ok("revoked", mount.ok("event")[1], "0")
+    assert admin.answer() == (0, "0")
+    assert admin.ask("lock", vid)[0] == NOKEY
+
+
 def test_kill_at_any_request(home):
     """Whatever was under way, the next keyd serves."""
     c = home.client(start=True)
@@ -441,6 +458,12 @@ def test_same_user_cannot_trace(user_home):
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     core = [line for line in Path(f"/proc/{pid}/limits").read_text().splitlines() if "core file" in line]
     assert core[0].split()[4:6] == ["0", "0"]
+
+
+def test_cannot_run_programs(home):
+    pid = home.start().pid
+    status = Path(f"/proc/{pid}/status").read_text()
+    assert "\nSeccomp:\t2\n" in status and "\nNoNewPrivs:\t1\n" in status
 
 
 @needs_root

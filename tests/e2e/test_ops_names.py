@@ -547,6 +547,16 @@ def test_special_files(fs):
     assert errno_of(os.mknod, fs / "plain") == errno.EEXIST
 
 
+def test_special_file_unlinked_while_open(fs):
+    os.mkfifo(fs / "p")
+    with opened(fs / "p", os.O_RDWR | os.O_NONBLOCK) as fd:
+        os.unlink(fs / "p")
+        os.fchmod(fd, 0o600)
+        os.fchown(fd, 12, 34)
+        st = os.fstat(fd)
+        assert (stat.S_IMODE(st.st_mode), st.st_uid, st.st_gid, st.st_nlink) == (0o600, 12, 34, 0)
+
+
 def test_fifo_and_socket_work(fs):
     os.mkfifo(fs / "fifo")
     with subprocess.Popen(["cat", fs / "fifo"], stdout=subprocess.PIPE) as cat:

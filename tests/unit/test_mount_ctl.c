@@ -125,6 +125,21 @@ static void test_nul_in_a_path_is_refused(void **state)
     assert_int_equal(mountctl_decode_status(bytes, (size_t)n, &got), LFS_ERR_PROTO);
 }
 
+/* A well-formed message whose path has no room for its NUL. */
+static void test_overlong_path_is_refused(void **state)
+{
+    struct mount_status st = sample(), got;
+    uint8_t bytes[MOUNTCTL_ANSWER_MAX], longer[MOUNTCTL_ANSWER_MAX + 1];
+    memset(st.mountpoint, 'm', sizeof st.mountpoint - 1);
+    int n = mountctl_encode_status(&st, bytes, sizeof bytes);
+    size_t at = (size_t)n - (sizeof st.mountpoint - 1) - 2;
+    memcpy(longer, bytes, (size_t)n);
+    longer[n] = 'm';
+    longer[at] = 0; /* 4096, was 4095 */
+    longer[at + 1] = 0x10;
+    assert_int_equal(mountctl_decode_status(longer, (size_t)n + 1, &got), LFS_ERR_PROTO);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -135,6 +150,7 @@ int main(void)
         cmocka_unit_test(test_cut_and_padded_are_refused),
         cmocka_unit_test(test_flipped_bits_do_no_harm),
         cmocka_unit_test(test_nul_in_a_path_is_refused),
+        cmocka_unit_test(test_overlong_path_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

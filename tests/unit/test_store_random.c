@@ -176,8 +176,9 @@ static void thread_step(struct rng *r)
         break;
     default:
         got = node_lookup(d, a, &st, &n);
-        if (!got && rng_below(r, 2) && !S_ISDIR(st.st_mode))
-            node_link(n, e, b, &st);
+        struct node *linked;
+        if (!got && rng_below(r, 2) && !S_ISDIR(st.st_mode) && !node_link(n, e, b, &st, &linked))
+            node_unref(linked, 1);
     }
     if (got)
         return;

@@ -76,7 +76,8 @@ static void test_tampered_sidecar_is_refused(void **state)
     struct node *n;
     struct stat st;
     node_unref(make_file(volume_root(v), long_a, "x"), 1);
-    snprintf(cmd, sizeof cmd, "cd %s && printf A | dd of=$(ls latchfs.long.*.name) conv=notrunc bs=1 seek=7 2>/dev/null",
+    snprintf(cmd, sizeof cmd,
+             "cd %s && printf A | dd of=$(ls latchfs.long.*.name) conv=notrunc bs=1 seek=7 2>/dev/null",
              volume_dir);
     assert_int_equal(system(cmd), 0);
     assert_int_equal(node_lookup(volume_root(v), long_a, &st, &n), LFS_ERR_CORRUPT);
@@ -179,11 +180,13 @@ static void test_rmdir_clears_leftovers(void **state)
 {
     char cmd[512];
     struct node *d = make_dir(volume_root(v), "d");
-    snprintf(cmd, sizeof cmd,
-             "cd %s/*-* 2>/dev/null || cd $(dirname $(find %s -mindepth 2 -name latchfs.dir)); mkdir latchfs.tmp.old;"
-             " touch latchfs.tmp.old/latchfs.dir latchfs.tmp.file latchfs.link.0123456789abcdef0123456789abcdef;"
-             " touch latchfs.long.0000000000000000000000000000000000000000000.name",
-             volume_dir, volume_dir);
+    snprintf(
+        cmd, sizeof cmd,
+        "cd %s/*-* 2>/dev/null || cd $(dirname $(find %s -mindepth 2 -name latchfs.dir)); mkdir "
+        "latchfs.tmp.old;"
+        " touch latchfs.tmp.old/latchfs.dir latchfs.tmp.file latchfs.link.0123456789abcdef0123456789abcdef;"
+        " touch latchfs.long.0000000000000000000000000000000000000000000.name",
+        volume_dir, volume_dir);
     assert_int_equal(system(cmd), 0);
     node_unref(d, 1);
     assert_int_equal(node_rmdir(volume_root(v), "d"), 0);
@@ -198,7 +201,8 @@ static void test_leftovers_go(void **state)
     struct dir_entry e;
     struct node *d = make_dir(volume_root(v), "d");
     node_unref(d, 1);
-    snprintf(cmd, sizeof cmd, "for d in $(find %s -type d); do mkdir $d/latchfs.tmp.1; touch $d/latchfs.tmp.2; done",
+    snprintf(cmd, sizeof cmd,
+             "for d in $(find %s -type d); do mkdir $d/latchfs.tmp.1; touch $d/latchfs.tmp.2; done",
              volume_dir);
     assert_int_equal(system(cmd), 0);
     reopen_volume();
@@ -217,7 +221,8 @@ static void test_foreign_data_is_kept(void **state)
 {
     char cmd[256];
     node_unref(make_dir(volume_root(v), "d"), 1);
-    snprintf(cmd, sizeof cmd, "touch $(dirname $(find %s -mindepth 2 -name latchfs.dir))/lost+found", volume_dir);
+    snprintf(cmd, sizeof cmd, "touch $(dirname $(find %s -mindepth 2 -name latchfs.dir))/lost+found",
+             volume_dir);
     assert_int_equal(system(cmd), 0);
     assert_int_equal(node_rmdir(volume_root(v), "d"), -ENOTEMPTY);
 }
@@ -317,12 +322,14 @@ static void test_symlinks(void **state)
 
 static void test_hard_links(void **state)
 {
-    struct node *root = volume_root(v), *d = make_dir(root, "d"), *f = make_file(root, "f", "both"), *n;
+    struct node *root = volume_root(v), *d = make_dir(root, "d"), *f = make_file(root, "f", "both"), *n, *linked;
     struct stat st;
-    assert_int_equal(node_link(f, d, long_a, &st), 0);
+    assert_int_equal(node_link(f, d, long_a, &st, &linked), 0);
+    assert_ptr_equal(linked, f);
+    node_unref(linked, 1);
     assert_int_equal(st.st_nlink, 2);
-    assert_int_equal(node_link(d, root, "dd", &st), -EPERM);
-    assert_int_equal(node_link(f, d, long_a, &st), -EEXIST);
+    assert_int_equal(node_link(d, root, "dd", &st, &linked), -EPERM);
+    assert_int_equal(node_link(f, d, long_a, &st, &linked), -EEXIST);
     assert_int_equal(node_lookup(d, long_a, &st, &n), 0);
     assert_ptr_equal(n, f);
     node_unref(n, 1);
@@ -341,12 +348,16 @@ static void test_hard_links(void **state)
 
 static void test_hard_link_of_symlink(void **state)
 {
-    struct node *root = volume_root(v), *d = make_dir(root, "d"), *l, *n;
+    struct node *root = volume_root(v), *d = make_dir(root, "d"), *l, *n, *linked;
     char target[SYMLINK_PLAIN_MAX + 1];
     struct stat st;
     assert_int_equal(node_symlink(root, "l", target_long, &st, &l), 0);
-    assert_int_equal(node_link(l, d, "elsewhere", &st), 0);
-    assert_int_equal(node_link(l, root, "beside", &st), 0);
+    assert_int_equal(node_link(l, d, "elsewhere", &st, &linked), 0);
+    assert_ptr_not_equal(linked, l);
+    node_unref(linked, 1);
+    assert_int_equal(node_link(l, root, "beside", &st, &linked), 0);
+    assert_ptr_equal(linked, l);
+    node_unref(linked, 1);
     node_unref(l, 1);
     assert_int_equal(node_unlink(root, "l"), 0); /* "beside" keeps the sidecar */
     reopen_volume();

@@ -50,7 +50,8 @@ static inline int agree(int ours, int theirs)
 {
     int want = theirs ? -errno : 0;
     /* Where several things are wrong at once, the kernel decides above us which one counts. */
-    if (ours < 0 && (want == -EINVAL || want == -ENOTEMPTY || want == -EEXIST || want == -ENOTDIR || want == -EISDIR))
+    if (ours < 0 &&
+        (want == -EINVAL || want == -ENOTEMPTY || want == -EEXIST || want == -ENOTDIR || want == -EISDIR))
         return want;
     assert_int_equal(ours, want);
     return want;
@@ -112,14 +113,16 @@ static inline int both_symlink(const char *target, const char *path)
 
 static inline int both_link(const char *path, const char *newpath)
 {
-    struct node *dir, *n;
+    struct node *dir, *n, *linked = NULL;
     struct stat st;
     const char *name;
     int r = walk(path, &n);
     if (!r) {
         r = at_parent(newpath, &dir, &name);
         if (!r)
-            r = done(dir, node_link(n, dir, name, &st));
+            r = done(dir, node_link(n, dir, name, &st, &linked));
+        if (linked)
+            node_unref(linked, 1);
         node_unref(n, 1);
     }
     return agree(r, linkat(plain_fd, path, plain_fd, newpath, 0));
@@ -173,7 +176,8 @@ static inline unsigned entries_of(struct node *dir)
     return count;
 }
 
-static inline void compare_entry(const char *path, struct node *n, const struct stat *st, const struct stat *want)
+static inline void compare_entry(const char *path, struct node *n, const struct stat *st,
+                                 const struct stat *want)
 {
     static char ours[SYMLINK_PLAIN_MAX + 1], theirs[SYMLINK_PLAIN_MAX + 1];
     memset(theirs, 0, sizeof theirs);
@@ -241,7 +245,8 @@ static inline void compare_all(void)
     snprintf(cmd, sizeof cmd, "find %s -name 'latchfs.long.*.name' | wc -l", volume_dir);
     assert_int_equal(run_count(cmd), longs);
     /* Sidecars of links are shared by hard links, so count inodes of links that name one. */
-    snprintf(cmd, sizeof cmd, "find %s -type l -lname 'latchfs.link.*' -printf '%%i\\n' | sort -u | wc -l", volume_dir);
+    snprintf(cmd, sizeof cmd, "find %s -type l -lname 'latchfs.link.*' -printf '%%i\\n' | sort -u | wc -l",
+             volume_dir);
     unsigned links = run_count(cmd);
     snprintf(cmd, sizeof cmd, "find %s -type f -name 'latchfs.link.*' | wc -l", volume_dir);
     assert_int_equal(run_count(cmd), links);
