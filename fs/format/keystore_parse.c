@@ -312,7 +312,7 @@ static int refusal(const struct keystore *ks, const char *ini)
 
 int keystore_parse(const char *ini, size_t len, struct keystore **out, unsigned *line)
 {
-    unsigned ignored;
+    unsigned ignored = 0;
     line = line ? line : &ignored;
     if (!grammar_ok(ini, len, line))
         return LFS_ERR_CORRUPT;

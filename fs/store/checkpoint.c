@@ -256,6 +256,10 @@ int checkpoint_run(struct volume *v, bool full)
      * the first; marks and the rest of the names go in the third. */
     for (int i = 0; !r && i < (full ? 3 : 1); i++)
         r = v->read_only ? -EROFS : round_locked(v);
+    if (!r && full && syncfs(v->root_fd)) { /* names, and files that never were in the journal */
+        r = -errno;
+        volume_fail_readonly(v, r, "syncing the volume");
+    }
     pthread_mutex_unlock(&v->checkpoint_lock);
     return r;
 }

@@ -109,7 +109,7 @@ static int find_chunk(const struct file *f, uint64_t chunk, uint32_t i, const st
     if (!o && (f->placed_state != CONTENT_PAGED || rangeset_has(&f->ov.holes, chunk)))
         return 0;
     if (!o && (uint64_t)(i + 1) * RECORD_BYTES > run->records_have)
-        return chunk < f->placed_chunks ? LFS_ERR_CORRUPT : 0;
+        return chunk < f->placed_chunks && !f->replayed ? LFS_ERR_CORRUPT : 0; /* a cut putting in place */
     int r = record_decode(o ? o->record : run->records + (size_t)i * RECORD_BYTES, rec);
     if (r || record_is_hole(rec))
         return r;

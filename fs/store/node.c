@@ -151,6 +151,7 @@ static struct node *node_new(struct volume *v, const struct stat *st)
     n->refs = 1;
     n->fd = -1;
     n->changes = 1; /* whether earlier changes ever reached the disk is not known */
+    n->meta_dirty = true;
     pthread_mutex_init(&n->file_lock, NULL);
     return n;
 }
@@ -160,7 +161,7 @@ static void node_destroy(struct node *n)
 {
     file_drop(n);
     fd_drop(n);
-    if (n->stored && tmp_is_name(n->stored))
+    if (n->stored && tmp_is_grave(n->vol, n->stored))
         tmp_discard(n->vol, n->vol->root_fd, n->stored);
     free(n->stored);
     pthread_mutex_destroy(&n->file_lock);

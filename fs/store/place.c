@@ -26,7 +26,7 @@ struct place place_swap(struct node *n, struct place p)
 
 void place_release(struct volume *v, struct place *p)
 {
-    if (p->stored && tmp_is_name(p->stored))
+    if (p->stored && p->parent == v->root && tmp_is_grave(v, p->stored))
         tmp_discard(v, v->root_fd, p->stored);
     free(p->stored);
     if (p->parent)

@@ -17,7 +17,7 @@ static int child(struct node *dir, const char *name, struct node **out)
 {
     struct stat st;
     int fd, r;
-    if (!*name || !strcmp(name, ".") || !strcmp(name, "..") || strchr(name, '/'))
+    if (!*name || !strcmp(name, ".") || !strcmp(name, "..") || strchr(name, '/') || tmp_is_name(name))
         return -ENOENT;
     r = node_fd_get(dir, false, &fd);
     if (r)

@@ -60,6 +60,11 @@ bool tmp_is_ours(const struct volume *v, const char *stored)
     return strncmp(stored + sizeof TMP_PREFIX - 1, life, sizeof life - 1) == 0;
 }
 
+bool tmp_is_grave(const struct volume *v, const char *stored)
+{
+    return tmp_is_name(stored) && tmp_is_ours(v, stored) && !volume_check_writable(v);
+}
+
 static int discard_left(const char *name, unsigned char type, void *arg)
 {
     struct volume *v = arg;

@@ -131,6 +131,8 @@ void tree_fix_stat(struct node *n, struct stat *st);
 void tmp_name(struct volume *v, char out[static TMP_NAME_MAX]);
 bool tmp_is_ours(const struct volume *v, const char *stored);
 bool tmp_is_name(const char *stored);
+/* Where this mount buried a file that is removed and still in use (see victim). */
+bool tmp_is_grave(const struct volume *v, const char *stored);
 
 /* Makes a new file with this content, synced. */
 int small_file_write(struct volume *v, int dirfd, const char *name, const void *data, size_t len);

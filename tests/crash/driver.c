@@ -78,6 +78,7 @@ static int run(const char *name, const char *seed, const char *dir)
     struct volume_options o = lab_options();
     struct lab l = {.v = open_volume(dir, &o), .random = strtoull(seed, NULL, 0)};
     w->run(&l);
+    lab_release(&l);
     say("closing\n");
     r = volume_close(l.v);
     if (r)

@@ -16,11 +16,17 @@ struct volume_options lab_options(void);
 /* ---- operations (ops.c): one call of the store each, with begin and end in the trace. Paths are plaintext,
  * from the volume's root, without a leading slash. Any error ends the driver. ---- */
 
+#define LAB_KEPT_MAX 500
+
 struct lab {
     struct volume *v;
-    _Atomic uint64_t ops;
-    uint64_t random;
+    uint64_t ops, random;
+    struct node *kept[LAB_KEPT_MAX]; /* files left open */
+    size_t kept_count;
 };
+
+/* Closes what is open. */
+void lab_release(struct lab *l);
 
 /* Below n. */
 uint64_t lab_random(struct lab *l, uint64_t n);

@@ -192,7 +192,7 @@ class Run:
         text = ["%s, seed %s, state %d (%s), cut before record %d of %d" %
                 (self.workload, self.seed, s.number, s.mode, s.cut, len(self.records))]
         text += ["  " + w for w in wrong[:12]] + (["  and %d more" % (len(wrong) - 12)] if len(wrong) > 12 else [])
-        last = [r[2].partition(b"\n")[0].decode() for r in self.records[:s.cut] if r[0] == t.MARK][-6:]
+        last = [oracle.readable(r[2]) for r in self.records[:s.cut] if r[0] == t.MARK][-6:]
         text += ["  last marks: " + " | ".join(last)]
         if hasattr(self, "remarks"):
             text += ["  " + r for r in self.remarks if " done" in r]

@@ -124,6 +124,24 @@ static uint8_t *make_data(const char *path, uint64_t number, uint64_t off, size_
 
 /* ---- operations ---- */
 
+/* Every other file stays open, as a program may have it; of the others the store forgets what it can. */
+static void keep(struct lab *l, const char *path, struct node *n)
+{
+    if (path_number(path) % 2 || l->kept_count == LAB_KEPT_MAX || file_open(n, true))
+        return;
+    node_ref(n);
+    l->kept[l->kept_count++] = n;
+}
+
+void lab_release(struct lab *l)
+{
+    while (l->kept_count) {
+        struct node *n = l->kept[--l->kept_count];
+        file_close(n);
+        node_unref(n, 1);
+    }
+}
+
 void op_create(struct lab *l, const char *path)
 {
     const char *name;
@@ -132,6 +150,7 @@ void op_create(struct lab *l, const char *path)
     struct op op = begin(l, "create", path, "", 0, 0, NULL, 0);
     int r = node_create(dir, name, S_IFREG | 0644, true, &st, &n);
     end(&op, r);
+    keep(l, path, n);
     node_unref(n, 1);
     node_unref(dir, 1);
 }

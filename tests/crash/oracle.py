@@ -227,17 +227,18 @@ class Oracle:
         wrong = None
         for index in range(last, least - 1, -1):
             tree = self.trees[index]
-            found = same_tree(tree, dump)
-            if not found:
+            found = missed = same_tree(tree, dump)
+            if not missed:
+                found = []
                 for path, n in tree.items():
                     if n.kind == "f":
                         found += self.judge_file(path, n, dump.files[path], index, killed)
                         found += self.judge_attributes(path, n, dump, index, killed)
                 if not found:
                     return []
-            if wrong is None or len(found) < len(wrong):
-                wrong = found
-                best = index
+            rank = (bool(missed), len(found))
+            if wrong is None or rank < best_rank:
+                wrong, best, best_rank = found, index, rank
         return ["against the names after operation %d of %d..%d:" % (best, least, last)] + wrong
 
     @staticmethod
@@ -309,6 +310,12 @@ def describe(chunk):
             runs.append("%s@%d" % (what, at))
         last = what
     return " ".join(runs[:6]) + (" ..." if len(runs) > 6 else "") + " (%d)" % len(chunk)
+
+
+def readable(body):
+    """A mark for people."""
+    words = body.partition(b"\n")[0].decode().split(" ")
+    return " ".join(repr(hexed(w))[1:40] if w[:1] == "x" else w for w in words)
 
 
 def same_tree(tree, dump):
