@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <termios.h>
@@ -17,19 +18,33 @@ static void note_signal(int number)
 static const int watched[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP};
 enum { WATCHED = sizeof watched / sizeof watched[0] };
 
-static void watch_signals(struct sigaction old[static WATCHED])
+/* What was before, for restore_signals. */
+struct signals {
+    struct sigaction actions[WATCHED];
+    sigset_t mask;
+};
+
+/* The watched ones are blocked but while read_line waits, so that none falls between its test and its wait.
+ */
+static void watch_signals(struct signals *old)
 {
-    struct sigaction sa = {.sa_handler = note_signal}; /* no SA_RESTART: read must come back */
+    struct sigaction sa = {.sa_handler = note_signal};
+    sigset_t set;
     sigemptyset(&sa.sa_mask);
+    sigemptyset(&set);
     caught = 0;
-    for (int i = 0; i < WATCHED; i++)
-        sigaction(watched[i], &sa, &old[i]);
+    for (int i = 0; i < WATCHED; i++) {
+        sigaddset(&set, watched[i]);
+        sigaction(watched[i], &sa, &old->actions[i]);
+    }
+    sigprocmask(SIG_BLOCK, &set, &old->mask);
 }
 
-static void restore_signals(const struct sigaction old[static WATCHED])
+static void restore_signals(const struct signals *old)
 {
     for (int i = 0; i < WATCHED; i++)
-        sigaction(watched[i], &old[i], NULL);
+        sigaction(watched[i], &old->actions[i], NULL);
+    sigprocmask(SIG_SETMASK, &old->mask, NULL);
 }
 
 int terminal_open(void)
@@ -38,18 +53,31 @@ int terminal_open(void)
     return fd < 0 ? -errno : fd;
 }
 
+/* One byte, 0 at end of file. */
+static ssize_t read_byte(int fd, const sigset_t *mask, char *c)
+{
+    for (;;) {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        if (ppoll(&p, 1, NULL, mask) < 0 && (errno != EINTR || caught))
+            return -errno;
+        ssize_t got = p.revents ? read(fd, c, 1) : -1;
+        if (got >= 0)
+            return got;
+        if (p.revents && errno != EINTR && errno != EAGAIN)
+            return -errno;
+    }
+}
+
 /* The terminal's line discipline ends a line; what does not fit is read away, so that it goes nowhere else.
  */
-static ssize_t read_line(int fd, char *buf, size_t len)
+static ssize_t read_line(int fd, const sigset_t *mask, char *buf, size_t len)
 {
     size_t n = 0;
     for (;;) {
         char c;
-        ssize_t got = read(fd, &c, 1);
-        if (got < 0 && errno == EINTR && !caught)
-            continue;
+        ssize_t got = read_byte(fd, mask, &c);
         if (got < 0)
-            return -errno;
+            return got;
         if (got == 0)
             return n ? (ssize_t)n : -ENODATA;
         if (c == '\n' || c == '\r')
@@ -63,19 +91,19 @@ static ssize_t read_line(int fd, char *buf, size_t len)
 static ssize_t ask_once(int fd, const char *prompt, char *buf, size_t len)
 {
     struct termios was, quiet;
-    struct sigaction old[WATCHED];
+    struct signals old;
     if (tcgetattr(fd, &was))
         return -errno;
     quiet = was;
     quiet.c_lflag &= ~(tcflag_t)(ECHO | ECHONL);
-    watch_signals(old);
+    watch_signals(&old);
     ssize_t n = -EINTR;
     if (tcsetattr(fd, TCSAFLUSH, &quiet) == 0 && write(fd, prompt, strlen(prompt)) >= 0)
-        n = read_line(fd, buf, len);
+        n = read_line(fd, &old.mask, buf, len);
     tcsetattr(fd, TCSAFLUSH, &was);
     if (write(fd, "\n", 1) < 0)
         n = n < 0 ? n : -errno;
-    restore_signals(old);
+    restore_signals(&old);
     return n;
 }
 

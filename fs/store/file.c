@@ -78,9 +78,10 @@ const uint8_t *file_content_key(const struct file *f, uint16_t epoch)
     return NULL;
 }
 
+/* The directory key of a version, NULL if there is none. */
 static const uint8_t *dir_key(const struct keyset *set, uint32_t version)
 {
-    for (uint32_t i = 0; version >= set->least && i < set->count && i < KEYSET_VERSIONS_MAX; i++)
+    for (uint32_t i = 0; i < set->count && i < KEYSET_VERSIONS_MAX; i++)
         if (set->versions[i].version == version)
             return set->versions[i].key;
     return NULL;
@@ -100,8 +101,11 @@ static void derive(struct file_keys *keys, int i, uint16_t epoch, const uint8_t 
 static int open_keys(struct volume *v, const struct file_header *h, struct file_keys **out)
 {
     const uint8_t *dk = dir_key(&v->pd->set, h->key_version);
+    /* Not LFS_ERR_NOKEY, which says "locked": no key that this volume ever had fits such a header. */
     if (memcmp(h->pd_id, v->pd->set.pd_id, ID_BYTES) || !dk)
-        return LFS_ERR_NOKEY;
+        return LFS_ERR_AUTH;
+    if (h->key_version < v->pd->set.least)
+        return LFS_ERR_ROLLBACK;
     struct file_keys *keys = locked_alloc(sizeof *keys);
     uint8_t *file_key = locked_alloc(LFS_KEY_BYTES);
     int newest = header_newest(h), r = keys && file_key ? 0 : -ENOMEM;

@@ -151,7 +151,7 @@ void file_removed(struct node *n, struct node *dir)
         node_ref(dir);
         f->removed_from = dir;
     }
-    if (f->first_seq)
+    if (f->last_seq)
         note(f, NULL);
     pthread_rwlock_unlock(&f->lock);
     file_put(f);

@@ -288,6 +288,8 @@ int file_to_paged(struct file *f, uint64_t *reserved)
     h.state = FILE_PAGED;
     h.inline_record = (struct record){0};
     txn_begin(&t, f);
+    /* A torn page 0 may hold the new header over old content where records belong: a replay clears them. */
+    txn_punch(&t, h.size ? 1 : 0, FIRST_RECORDS - (h.size ? 1 : 0));
     if (!r && h.size) {
         struct content_ad ad = {KIND_CHUNK, h.suite, epoch, h.file_id, 0};
         r = record_seal(a, &ad, plain, h.size, cipher, &rec);

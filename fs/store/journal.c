@@ -174,6 +174,7 @@ int journal_reset(struct journal *j, uint64_t ring_bytes, uint64_t least)
     memset(s->tail_mac, 0, sizeof s->tail_mac);
     j->head = (struct journal_point){.pos = 0, .seq = 1};
     j->tail_pos = 0;
+    j->written = 0;
     j->durable = 0;
     r = journal_write_super(j);
     pthread_mutex_unlock(&j->append);

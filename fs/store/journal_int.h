@@ -13,6 +13,10 @@
 #define HEADROOM_REPLAY (UINT64_C(512) << 10)
 #define HEADROOM_PAD ((uint64_t)JENTRY_DATA_MAX + JENTRY_ITEMS_MAX + 4096)
 
+/* A flush of space that was allocated but never written also writes metadata, and costs several times as much:
+ * before a flush the ring ahead of the head is filled with zeros, this much at a time. */
+#define FILL_AHEAD (UINT64_C(1) << 20)
+
 struct journal {
     int fd;
     bool writable;
@@ -25,6 +29,7 @@ struct journal {
     uint64_t tail_pos; /* space before it may be used again */
     uint64_t reserved;
     struct journal_super super; /* as last written */
+    uint64_t written; /* ring bytes from its start that were written at least once since it was allocated */
 
     pthread_mutex_t sync; /* guards syncing, durable, sync_error */
     pthread_cond_t synced;

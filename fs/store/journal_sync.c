@@ -107,6 +107,23 @@ struct journal_point journal_head(struct journal *j)
     return p;
 }
 
+/* Nothing lives ahead of the head in the first lap, and the head can't move meanwhile. Best effort. */
+static void fill_ahead(struct journal *j)
+{
+    static const uint8_t zeros[64 * 1024];
+    pthread_mutex_lock(&j->append);
+    uint64_t head = (j->head.pos + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES, ring = j->super.ring_bytes;
+    bool wanted = j->written < ring && head < ring && head + FILL_AHEAD / 4 > j->written;
+    uint64_t at = head > j->written ? head : j->written, end = at + FILL_AHEAD < ring ? at + FILL_AHEAD : ring;
+    for (int r = 0; wanted && !r && at < end; at += sizeof zeros)
+        r = io_pwrite(j->fd, zeros, end - at < sizeof zeros ? (size_t)(end - at) : sizeof zeros, JOURNAL_RING_AT + at);
+    if (wanted)
+        j->written = end;
+    else if (head >= ring)
+        j->written = ring;
+    pthread_mutex_unlock(&j->append);
+}
+
 /* One flush serves all who wait for entries up to seq; with always, one that begins after the call. */
 static int sync_to(struct journal *j, uint64_t seq, bool always)
 {
@@ -121,6 +138,7 @@ static int sync_to(struct journal *j, uint64_t seq, bool always)
     j->syncing = true;
     pthread_mutex_unlock(&j->sync);
 
+    fill_ahead(j);
     uint64_t covers = journal_head(j).seq - 1;
     r = io_fdatasync(j->fd);
     j->syncs++;

@@ -3,10 +3,9 @@
 #include "fs/store/tree.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <sodium.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #define SHARDS 64u
 #define FIRST_BUCKETS 16u
@@ -22,11 +21,17 @@ struct shard {
 struct node_table {
     struct shard shard[SHARDS];
     struct dir_locks *dirs;
+    char life[LIFE_DIGITS + 1];
 };
 
 struct dir_locks *node_dir_locks(struct volume *v)
 {
     return v->nodes->dirs;
+}
+
+const char *node_life(const struct volume *v)
+{
+    return v->nodes->life;
 }
 
 static uint64_t hash_of(dev_t dev, ino_t ino)
@@ -333,6 +338,7 @@ static int table_init(struct volume *v)
         if (!s->bucket)
             return -ENOMEM;
     }
+    snprintf(v->nodes->life, sizeof v->nodes->life, "%08x%08x", randombytes_random(), randombytes_random());
     v->nodes->dirs = dir_locks_new();
     return v->nodes->dirs ? 0 : -ENOMEM;
 }

@@ -396,7 +396,7 @@ int replay_run(struct volume *v, struct replay_report *report)
     if (!r && report->unclean)
         r = replay_find(&p);
     for (size_t i = 0; i < p.file_count; i++)
-        if (!p.files[i].found)
+        if (!p.files[i].found && !p.files[i].removed)
             report->skipped += p.files[i].entry_count;
     report->files = p.target_count;
     if (!r && report->unclean && !v->opt.read_only)

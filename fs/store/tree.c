@@ -4,8 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -34,19 +32,11 @@ int tree_end(struct volume *v, int r)
 
 /* ---- temporary names ---- */
 
-static pthread_once_t life_once = PTHREAD_ONCE_INIT;
-static char life[17]; /* of this process: what has it is not left over from another */
 static _Atomic uint64_t tmp_counter;
-
-static void make_life(void)
-{
-    snprintf(life, sizeof life, "%08x%08x", randombytes_random(), randombytes_random());
-}
 
 void tmp_name(struct volume *v, char out[static TMP_NAME_MAX])
 {
-    pthread_once(&life_once, make_life);
-    snprintf(out, TMP_NAME_MAX, TMP_PREFIX "%s%llx", life, (unsigned long long)tmp_counter++);
+    snprintf(out, TMP_NAME_MAX, TMP_PREFIX "%s%llx", node_life(v), (unsigned long long)tmp_counter++);
 }
 
 bool tmp_is_name(const char *stored)
@@ -56,8 +46,7 @@ bool tmp_is_name(const char *stored)
 
 bool tmp_is_ours(const struct volume *v, const char *stored)
 {
-    pthread_once(&life_once, make_life);
-    return strncmp(stored + sizeof TMP_PREFIX - 1, life, sizeof life - 1) == 0;
+    return strncmp(stored + sizeof TMP_PREFIX - 1, node_life(v), LIFE_DIGITS) == 0;
 }
 
 bool tmp_is_grave(const struct volume *v, const char *stored)

@@ -28,6 +28,10 @@ int node_obtain(struct node *dir, const struct stat *st, const char *stored, str
 /* The node now stands for another inode (a symlink that was made anew). */
 void node_rekey(struct node *n, const struct stat *st);
 
+/* Random digits of this mount: temporary names that bear them are not left over from another. */
+#define LIFE_DIGITS 16
+const char *node_life(const struct volume *v);
+
 /* ---- places (place.c): parent and stored name ---- */
 
 struct place {

@@ -35,7 +35,7 @@ struct volume_options {
 struct replay_report {
     bool unclean;            /* entries were found */
     uint64_t entries, files; /* applied, and files they changed */
-    uint64_t skipped;        /* entries not applied: older generation, or file not found */
+    uint64_t skipped;        /* entries not applied: older generation, or file not found and not known removed */
     uint64_t torn;           /* entries not applied: their fresh data never reached the disk */
 };
 

@@ -52,20 +52,27 @@ def syncfs(records):
 
 
 def early_in_place(records):
-    """What is put in place after a sync of the journal is put there before it."""
+    """What is put in place after syncs of the journal is put there before them."""
     j = journal_inode(records)
-    out, i = [], 0
+    out, i, journal_syncs = [], 0, set()
     while i < len(records):
-        out.append(records[i])
-        if records[i][0] == t.SYNC_END:
-            k = i + 1
-            while k < len(records) and records[k][0] in (t.WRITE, t.TRUNCATE, t.FALLOCATE) and records[k][1][0] != j:
-                k += 1
-            begin = len(out) - 2
-            if begin >= 0 and out[begin][0] == t.SYNC_BEGIN and out[begin][1][2] == j:
-                out[begin:begin] = records[i + 1:k]
-                i = k - 1
-        i += 1
+        kind, n, _ = records[i]
+        if kind == t.SYNC_BEGIN and n[2] == j:
+            journal_syncs.add(n[0])
+        if kind in (t.WRITE, t.TRUNCATE, t.FALLOCATE) and n[0] != j:
+            k = len(out)
+            while k > 0 and (out[k - 1][0] == t.WRITE and out[k - 1][1][0] == j and out[k - 1][1][1] < RING_AT or
+                             out[k - 1][0] in (t.SYNC_BEGIN, t.SYNC_END) and out[k - 1][1][0] in journal_syncs):
+                k -= 1
+            end = i
+            while end < len(records) and records[end][0] in (t.WRITE, t.TRUNCATE, t.FALLOCATE) \
+                    and records[end][1][0] != j:
+                end += 1
+            out[k:k] = records[i:end]
+            i = end
+        else:
+            out.append(records[i])
+            i += 1
     return out
 
 

@@ -26,10 +26,11 @@ TIMEOUT = 120
 
 
 class State:
-    def __init__(self, workload, seed, number, records, start):
+    def __init__(self, workload, seed, number, records, start, mode=None):
         rnd = self.rnd = random.Random("%s %s %d" % (workload, seed, number))
         self.number = number
         self.mode = rnd.choices(list(MODES), MODES.values())[0]
+        self.mode = mode or self.mode
         syncs = [i for i in range(start, len(records)) if records[i][0] in (t.SYNC_BEGIN, t.SYNC_END)]
         if syncs and rnd.random() < 0.5:
             self.cut = max(start, min(len(records), rnd.choice(syncs) + rnd.randint(-2, 4)))
@@ -38,8 +39,8 @@ class State:
 
 
 class Lab:
-    def __init__(self, driver, recorder, fault=None):
-        self.driver, self.recorder, self.fault = driver, recorder, fault
+    def __init__(self, driver, recorder, fault=None, mode=None):
+        self.driver, self.recorder, self.fault, self.mode = driver, recorder, fault, mode
 
     def call(self, root, *args, trace=None, inodes=None):
         """Runs the driver; what it said on standard error when it did not end with 0."""
@@ -82,7 +83,7 @@ class Run:
         try:
             self.records = self.lab.record(self.workload, self.seed, self.tmp)
             start = 1 + next(i for i, r in enumerate(self.records) if r[0] == t.MARK and r[2] == b"created\n")
-            states = [State(self.workload, self.seed, n, self.records, start) for n in numbers]
+            states = [State(self.workload, self.seed, n, self.records, start, self.lab.mode) for n in numbers]
             states.sort(key=lambda s: s.cut)
             self.disk, self.oracle, at = disk.Disk(), oracle.Oracle(), 0
             for s in states:

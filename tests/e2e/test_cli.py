@@ -496,7 +496,7 @@ def test_mount_point_refusals(latch, volume, workdir):
     inside = volume.path / "inside"
     refused(mount(volume.path, workdir / "nothing"), IO, "nothing")
     refused(mount(volume.path, volume.passfile), IO)
-    refused(mount(volume.path, full), IO, "not empty")
+    refused(mount(volume.path, full), BUSY, "not empty")
     (workdir / "point").mkdir()
     refused(mount("-o", "frob", volume.path, workdir / "point"), USAGE, "frob")
     inside.mkdir()

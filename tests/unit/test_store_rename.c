@@ -1,4 +1,5 @@
 /* rename: every kind of thing to every kind of place, against a plain directory. */
+#include "latchfs/dirrec.h"
 #include "tree_mirror.h"
 
 static char long_from[256], long_to[256], target_long[3901];
@@ -170,23 +171,127 @@ static void test_replaced_file_stays_usable(void **state)
     compare_all();
 }
 
-/* What a power cut in the middle of a move leaves: a record that names both parents. */
-static void test_record_of_both_parents(void **state)
+/* ---- records of directories that move ---- */
+
+static int open_record(const char *path)
 {
-    char cmd[512];
+    char cmd[256], stored[512];
+    struct node *n = must_walk(path);
+    snprintf(cmd, sizeof cmd, "find %s -inum %llu", volume_dir, (unsigned long long)node_ino(n));
+    node_unref(n, 1);
+    FILE *p = popen(cmd, "r");
+    assert_non_null(fgets(stored, 400, p));
+    pclose(p);
+    strcpy(stored + strcspn(stored, "\n"), "/" DIRREC_NAME);
+    int fd = open(stored, O_RDWR);
+    assert_true(fd >= 0);
+    return fd;
+}
+
+static struct dirrec record_of(const char *path)
+{
+    uint8_t bytes[DIRREC_BYTES];
+    struct dirrec d;
+    int fd = open_record(path);
+    assert_int_equal(pread(fd, bytes, sizeof bytes, 0), sizeof bytes);
+    close(fd);
+    assert_int_equal(dirrec_parse(bytes, &d), 0);
+    return d;
+}
+
+static void put_record(const char *path, const struct dirrec *d)
+{
+    uint8_t bytes[DIRREC_BYTES];
+    struct name_keys *names = locked_alloc(sizeof *names);
+    name_keys_derive(plain_keys.name_key, names);
+    dirrec_encode(d, names, bytes);
+    locked_free(names);
+    int fd = open_record(path);
+    assert_int_equal(pwrite(fd, bytes, sizeof bytes, 0), sizeof bytes);
+    close(fd);
+}
+
+static void check_child_of(const char *path, const char *parent)
+{
+    static const uint8_t none[ID_BYTES];
+    struct dirrec d = record_of(path), p = record_of(parent);
+    assert_memory_equal(d.parent[0], p.id, ID_BYTES);
+    assert_memory_equal(d.parent[1], none, ID_BYTES);
+}
+
+static void test_record_follows(void **state)
+{
     assert_int_equal(both_mkdir("a", 0755), 0);
     assert_int_equal(both_mkdir("b", 0755), 0);
     assert_int_equal(both_mkdir("a/d", 0755), 0);
-    snprintf(cmd, sizeof cmd, "cp -a %s %s/before", volume_dir, base);
-    assert_int_equal(system(cmd), 0);
+    assert_int_equal(both_mkdir("b/e", 0755), 0);
+    check_child_of("a/d", "a");
     assert_int_equal(both_rename("a/d", "b/d", 0), 0);
-    assert_int_equal(both_write("b/d/f", "f"), 0);
-    assert_int_equal(both_rename("b/d", "a/d", 0), 0);
+    check_child_of("b/d", "b");
+    assert_int_equal(both_rename("b/d", "a", RENAME_EXCHANGE), 0);
+    check_child_of("a", "");
+    check_child_of("b/d", "b");
+    assert_int_equal(both_rename("a", "b/e", 0), 0);
+    check_child_of("b/e", "b");
     reopen_volume();
     compare_all();
-    assert_int_equal(both_rename("a/d", "d", 0), 0);
+}
+
+static void test_record_of_a_failed_move(void **state)
+{
+    assert_int_equal(both_mkdir("a", 0755), 0);
+    assert_int_equal(both_mkdir("a/b", 0755), 0);
+    assert_int_equal(both_rename("a", "a/b/x", 0), -EINVAL);
+    check_child_of("a", "");
+    assert_int_equal(both_rename("a", "a/b/x", RENAME_EXCHANGE), -ENOENT);
+    check_child_of("a", "");
+}
+
+/* What a power cut in the middle of a move leaves: a record that names both parents is good at both. */
+static void test_record_of_both_parents(void **state)
+{
+    assert_int_equal(both_mkdir("a", 0755), 0);
+    assert_int_equal(both_mkdir("b", 0755), 0);
+    assert_int_equal(both_mkdir("a/d", 0755), 0);
+    assert_int_equal(both_write("a/d/f", "f"), 0);
+    struct dirrec d = record_of("a/d"), b = record_of("b"), root = record_of("");
+    memcpy(d.parent[1], b.id, ID_BYTES);
+    put_record("a/d", &d);
     reopen_volume();
     compare_all();
+    memcpy(d.parent[0], b.id, ID_BYTES);
+    memcpy(d.parent[1], record_of("a").id, ID_BYTES);
+    put_record("a/d", &d);
+    reopen_volume();
+    compare_all();
+    assert_int_equal(both_rename("a/d", "b/d", 0), 0);
+    check_child_of("b/d", "b");
+    /* And at no third. */
+    memcpy(d.parent[0], root.id, ID_BYTES);
+    put_record("b/d", &d);
+    reopen_volume();
+    struct node *n = must_walk("b/d"), *f;
+    struct stat st;
+    assert_int_equal(node_lookup(n, "f", &st, &f), LFS_ERR_AUTH);
+    node_unref(n, 1);
+    n = must_walk("b");
+    struct node *to = volume_root(v);
+    assert_int_equal(node_rename(n, "d", to, "d", 0), LFS_ERR_AUTH);
+    node_unref(n, 1);
+}
+
+/* Another protected directory: its keys are not here. */
+static void test_record_of_another_protected_directory(void **state)
+{
+    assert_int_equal(both_mkdir("a", 0755), 0);
+    struct dirrec d = record_of("a");
+    d.pd_id[0] ^= 1;
+    put_record("a", &d);
+    reopen_volume();
+    struct node *n = must_walk("a"), *f;
+    struct stat st;
+    assert_int_equal(node_lookup(n, "f", &st, &f), LFS_ERR_NOKEY);
+    node_unref(n, 1);
 }
 
 #define RENAME_TEST(t) cmocka_unit_test_setup_teardown(t, mirror_setup, mirror_teardown)
@@ -203,7 +308,10 @@ int main(void)
         RENAME_TEST(test_flags),
         RENAME_TEST(test_hard_links_of_one_file),
         RENAME_TEST(test_replaced_file_stays_usable),
+        RENAME_TEST(test_record_follows),
+        RENAME_TEST(test_record_of_a_failed_move),
         RENAME_TEST(test_record_of_both_parents),
+        RENAME_TEST(test_record_of_another_protected_directory),
     };
     umask(022);
     memset(long_from, 'f', 220);
