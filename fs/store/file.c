@@ -27,6 +27,16 @@ int file_get(struct node *n, struct file **out)
     return f ? 0 : -ENOMEM;
 }
 
+struct file *file_peek(struct node *n)
+{
+    pthread_mutex_lock(&n->file_lock);
+    struct file *f = n->file;
+    if (f)
+        f->users++;
+    pthread_mutex_unlock(&n->file_lock);
+    return f;
+}
+
 static void file_free(struct file *f)
 {
     locked_free(f->keys);
@@ -318,11 +328,7 @@ void file_close(struct node *n)
 void file_fix_stat(struct node *n, struct stat *st)
 {
     uint64_t length = (uint64_t)st->st_size, size = 0;
-    pthread_mutex_lock(&n->file_lock);
-    struct file *f = n->file;
-    if (f)
-        f->users++;
-    pthread_mutex_unlock(&n->file_lock);
+    struct file *f = file_peek(n);
     layout_size(length, &size);
     st->st_size = (off_t)size;
     if (!f)

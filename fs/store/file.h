@@ -76,6 +76,7 @@ struct file {
 
 /* The node's file state with one more user; made when there is none. */
 int file_get(struct node *n, struct file **out);
+struct file *file_peek(struct node *n); /* the same if there is one, else NULL */
 void file_put(struct file *f);
 
 /* Locks for reading or writing with the header loaded and checked. */

@@ -139,11 +139,7 @@ static void note(struct file *f, const char *path)
 
 void file_removed(struct node *n, struct node *dir)
 {
-    pthread_mutex_lock(&n->file_lock);
-    struct file *f = n->file;
-    if (f)
-        f->users++;
-    pthread_mutex_unlock(&n->file_lock);
+    struct file *f = file_peek(n);
     if (!f)
         return;
     pthread_rwlock_wrlock(&f->lock);
@@ -159,9 +155,9 @@ void file_removed(struct node *n, struct node *dir)
 
 void file_renamed(struct node *n)
 {
-    struct file *f;
     char path[JENTRY_PATH_MAX + 1];
-    if (!n->file || file_get(n, &f))
+    struct file *f = file_peek(n);
+    if (!f)
         return;
     pthread_rwlock_wrlock(&f->lock);
     if (f->first_seq && node_path(n, path, sizeof path) == 0)

@@ -1,103 +1,178 @@
-"""Planted faults: what the traces would be of a store, or of a machine, that breaks one rule. The lab must
-notice each of them (run --self-test)."""
+"""Planted faults: what the traces would be of a store, or of a machine, that breaks one rule of the journal or of
+the tree (docs/FORMAT.md). The lab must notice each of them: run --self-test."""
 
 import trace as t
 
 PAGE = 4096
 RING_AT = 2 * PAGE
+CONTENT = (t.WRITE, t.TRUNCATE, t.FALLOCATE)
+SYNC = (t.SYNC_BEGIN, t.SYNC_END)
 
 
-def journal_inode(records):
-    names = {}
-    for kind, n, body in records:
-        if kind == t.CREATE:
-            names[n[0], body] = n[1]
-        elif kind == t.RENAME and t.split_name(body, n[3])[1] == b"latchfs.journal":
-            return names[n[0], t.split_name(body, n[3])[0]]
-    return None
+class Kinds:
+    """What the inodes of a trace are: the journal, directories, the store's small files, contents."""
 
+    def __init__(self, records):
+        names, self.directories, self.ours = {}, set(), set()
+        self.journal = None
+        for kind, n, body in records:
+            if kind in (t.CREATE, t.MKDIR):
+                self.directories.add(n[0])
+                names[n[0], body] = n[1]
+            if kind == t.MKDIR:
+                self.directories.add(n[1])
+            elif kind == t.CREATE and body.startswith(b"latchfs."):
+                self.ours.add(n[1])
+            elif kind == t.RENAME and t.split_name(body, n[3])[1] == b"latchfs.journal":
+                self.journal = names[n[0], t.split_name(body, n[3])[0]]
+        self.ours.discard(self.journal)
 
-def directories(records):
-    return {n[1] for kind, n, _ in records if kind == t.MKDIR} | {n[0] for kind, n, _ in records if kind == t.CREATE}
+    def is_content(self, ino):
+        return ino != self.journal and ino not in self.directories and ino not in self.ours
 
 
 def without_syncs(records, drop):
     """drop(kind, ino): whether such a sync does nothing."""
-    gone, out = set(), []
+    gone = {n[0] for kind, n, _ in records if kind == t.SYNC_BEGIN and drop(n[1], n[2])}
+    return [r for r in records if r[0] not in SYNC or r[1][0] not in gone]
+
+
+# ---- syncs that do nothing ----
+
+def journal_sync(records, kinds):
+    return without_syncs(records, lambda kind, ino: ino == kinds.journal)
+
+
+def file_sync(records, kinds):
+    """Fresh data is marked, and the tail moved, without the files having been synced."""
+    return without_syncs(records, lambda kind, ino: kind != t.SYNC_ALL and kinds.is_content(ino))
+
+
+def record_sync(records, kinds):
+    """Directory records and sidecars of long names are not on disk before the name is."""
+    return without_syncs(records, lambda kind, ino: kind != t.SYNC_ALL and ino in kinds.ours)
+
+
+def directory_sync(records, kinds):
+    return without_syncs(records, lambda kind, ino: kind != t.SYNC_ALL and ino in kinds.directories)
+
+
+def all_sync(records, kinds):
+    return without_syncs(records, lambda kind, ino: kind == t.SYNC_ALL)
+
+
+def tail_sync(records, kinds):
+    """A moved tail is not durable before its space is used again."""
+    drop, moved = set(), False
+    for kind, n, _ in records:
+        if kind == t.WRITE and n[0] == kinds.journal:
+            moved = n[1] < RING_AT
+        elif kind == t.SYNC_BEGIN and n[2] == kinds.journal and moved:
+            drop.add(n[0])
+    return [r for r in records if r[0] not in SYNC or r[1][0] not in drop]
+
+
+def removal_sync(records, kinds):
+    """The tail passes entries of removed files whose removal is not on disk."""
+    out, op = [], b""
+    gone = set()
     for r in records:
-        if r[0] == t.SYNC_BEGIN and drop(r[1][1], r[1][2]):
+        if r[0] == t.MARK and r[2].startswith(b"begin"):
+            op = r[2].split(b" ")[2]
+        if r[0] == t.SYNC_BEGIN and op in (b"round", b"checkpoint", b"write") and \
+                (r[1][1] == t.SYNC_ALL or r[1][2] in kinds.directories):
             gone.add(r[1][0])
-        if not (r[0] in (t.SYNC_BEGIN, t.SYNC_END) and r[1][0] in gone):
+        if r[0] not in SYNC or r[1][0] not in gone:
             out.append(r)
     return out
 
 
-def journal_sync(records):
-    j = journal_inode(records)
-    return without_syncs(records, lambda kind, ino: ino == j)
+# ---- the wrong order ----
 
-
-def file_sync(records):
-    other = directories(records) | {journal_inode(records)}
-    return without_syncs(records, lambda kind, ino: kind != t.SYNC_ALL and ino not in other)
-
-
-def directory_sync(records):
-    dirs = directories(records)
-    return without_syncs(records, lambda kind, ino: kind != t.SYNC_ALL and ino in dirs)
-
-
-def syncfs(records):
-    return without_syncs(records, lambda kind, ino: kind == t.SYNC_ALL)
-
-
-def early_in_place(records):
-    """What is put in place after syncs of the journal is put there before them."""
-    j = journal_inode(records)
-    out, i, journal_syncs = [], 0, set()
+def early_in_place(records, kinds):
+    """Entries go in place before they are durable in the journal."""
+    out, i, syncs = [], 0, set()
     while i < len(records):
         kind, n, _ = records[i]
-        if kind == t.SYNC_BEGIN and n[2] == j:
-            journal_syncs.add(n[0])
-        if kind in (t.WRITE, t.TRUNCATE, t.FALLOCATE) and n[0] != j:
-            k = len(out)
-            while k > 0 and (out[k - 1][0] == t.WRITE and out[k - 1][1][0] == j and out[k - 1][1][1] < RING_AT or
-                             out[k - 1][0] in (t.SYNC_BEGIN, t.SYNC_END) and out[k - 1][1][0] in journal_syncs):
-                k -= 1
-            end = i
-            while end < len(records) and records[end][0] in (t.WRITE, t.TRUNCATE, t.FALLOCATE) \
-                    and records[end][1][0] != j:
-                end += 1
-            out[k:k] = records[i:end]
-            i = end
-        else:
+        if kind == t.SYNC_BEGIN and n[2] == kinds.journal:
+            syncs.add(n[0])
+        end = i
+        while end < len(records) and records[end][0] in CONTENT and records[end][1][0] != kinds.journal:
+            end += 1
+        k = len(out)
+        while end > i and k > 0 and (
+                out[k - 1][0] in SYNC and out[k - 1][1][0] in syncs or
+                out[k - 1][0] == t.WRITE and out[k - 1][1][0] == kinds.journal and out[k - 1][1][1] < RING_AT):
+            k -= 1
+        out[k:k] = records[i:max(end, i + 1)] if end > i else []
+        if end == i:
             out.append(records[i])
-            i += 1
+        i = max(end, i + 1)
     return out
 
 
-def early_tail(records):
-    """A moved tail counts as durable at once: its sync is dropped."""
-    j = journal_inode(records)
-    drop, moved = set(), False
-    for kind, n, _ in records:
-        if kind == t.WRITE and n[0] == j:
-            moved = n[1] < RING_AT
-        elif kind == t.SYNC_BEGIN and n[2] == j and moved:
-            drop.add(n[0])
-    return [r for r in records if not (r[0] in (t.SYNC_BEGIN, t.SYNC_END) and r[1][0] in drop)]
-
-
-def lost_truncation(records):
-    j = journal_inode(records)
-    return [r for r in records if r[0] != t.TRUNCATE or r[1][0] == j]
-
-
-def lost_entry(records):
-    """Every twentieth entry of the journal does not reach it."""
-    j, out, n = journal_inode(records), [], 0
+def operations(records):
+    """The records cut before every mark that begins an operation."""
+    part = []
     for r in records:
-        if r[0] == t.WRITE and r[1][0] == j and r[1][1] >= RING_AT:
+        if r[0] == t.MARK and r[2].startswith(b"begin"):
+            yield part
+            part = []
+        part.append(r)
+    yield part
+
+
+def kind_of(part):
+    return part[0][2].split(b" ")[2].decode() if part and part[0][0] == t.MARK and part[0][2][:5] == b"begin" else ""
+
+
+def early_replace(records, kinds):
+    """A file is renamed over another one before its content is durable and in place."""
+    out = []
+    for part in operations(records):
+        moves = [r for r in part if r[0] == t.RENAME and kind_of(part) == "rename"]
+        out += part[:1] + moves + [r for r in part[1:] if r not in moves] if moves else part
+    return out
+
+
+def early_name(records, kinds):
+    """A directory gets its name before it has its record."""
+    out = []
+    for part in operations(records):
+        moves = [r for r in part if r[0] == t.RENAME] if kind_of(part) == "mkdir" else []
+        rest = [r for r in part if r not in moves]
+        at = next((i + 1 for i, r in enumerate(rest) if r[0] == t.MKDIR), len(rest))
+        out += rest[:at] + moves + rest[at:]
+    return out
+
+
+def late_sidecar(records, kinds):
+    """A long name is visible before its sidecar stands."""
+    out = []
+    for part in operations(records):
+        late = {r[1][1] for r in part if r[0] == t.CREATE and r[2].startswith(b"latchfs.long.")}
+        syncs = {r[1][0] for r in part if r[0] == t.SYNC_BEGIN and r[1][2] in late}
+
+        def moves(r):
+            return r[0] == t.CREATE and r[1][1] in late or r[0] in (t.WRITE, t.CHMOD) and r[1][0] in late or \
+                r[0] in SYNC and r[1][0] in syncs or \
+                r[0] == t.RENAME and late and b"latchfs.long." in r[2]
+        end = len(part) - 1 if part and part[-1][0] == t.MARK and len(part) > 1 else len(part)
+        out += [r for r in part[:end] if not moves(r)] + [r for r in part if moves(r)] + part[end:]
+    return out
+
+
+# ---- changes that get lost ----
+
+def lost_truncation(records, kinds):
+    return [r for r in records if r[0] != t.TRUNCATE or r[1][0] == kinds.journal]
+
+
+def lost_entry(records, kinds):
+    """Every twentieth entry of the journal does not reach it."""
+    out, n = [], 0
+    for r in records:
+        if r[0] == t.WRITE and r[1][0] == kinds.journal and r[1][1] >= RING_AT:
             n += 1
             if n % 20 == 0:
                 continue
@@ -105,58 +180,101 @@ def lost_entry(records):
     return out
 
 
-def lost_rename(records):
-    """Renames within a directory are on disk twice: the new name, and the old one still."""
-    out = []
-    for r in records:
-        if r[0] == t.RENAME and not r[1][2] & 2 and not t.split_name(r[2], r[1][3])[0].startswith(b"latchfs."):
-            continue
-        out.append(r)
-    return out
+def lost_rename(records, kinds):
+    return [r for r in records if r[0] != t.RENAME or r[1][2] & 2 or b"latchfs." in r[2]]
+
+
+# ---- what a recovery does ----
+
+def nth_sync(kind_wanted, nth):
+    """The nth sync of that kind does nothing; counts from the end when negative."""
+    def drop(records):
+        numbers = [n[0] for kind, n, _ in records if kind == t.SYNC_BEGIN and n[1] in kind_wanted]
+        gone = set(numbers[nth:][:1])
+        return [r for r in records if r[0] not in SYNC or r[1][0] not in gone]
+    return drop
+
+
+def no_sync(records):
+    return without_syncs(records, lambda kind, ino: True)
+
+
+# ---- bits that flip ----
+
+def journal_of(image):
+    return image.names.dirs[image.root].get(b"latchfs.journal")
+
+
+def flip(data, rnd, end=PAGE):
+    data = bytearray(data)
+    data[rnd.randrange(end)] ^= 1 << rnd.randrange(8)
+    return bytes(data)
 
 
 def flip_data(image, rnd):
-    """One bit of one page of one file, the journal apart."""
-    files = [(i, p) for i, (pages, _) in sorted(image.content.items(), key=lambda x: x[0].ino) for p in sorted(pages)]
-    journal = image.names.dirs[image.root].get(b"latchfs.journal")
-    files = [x for x in files if x[0] is not journal]
+    """One bit of one page of a file that is neither the journal nor one of the store's small files."""
+    files = [(i, p) for i, (pages, length) in sorted(image.content.items(), key=lambda x: x[0].ino)
+             for p in sorted(pages) if i is not journal_of(image) and length > PAGE]
     if files:
         inode, page = rnd.choice(files)
-        data = bytearray(image.content[inode][0][page])
-        end = min(len(data), image.content[inode][1] - page * PAGE)
-        data[rnd.randrange(end)] ^= 1 << rnd.randrange(8)
-        image.content[inode][0][page] = bytes(data)
+        pages, length = image.content[inode]
+        pages[page] = flip(pages[page], rnd, min(PAGE, length - page * PAGE))
 
 
 def flip_journal(image, rnd):
     """One bit in each page of the ring."""
-    journal = image.names.dirs[image.root].get(b"latchfs.journal")
-    pages, _ = image.content[journal]
+    pages, _ = image.content[journal_of(image)]
     for p in sorted(pages):
-        if p >= 2 and any(pages[p]):
-            data = bytearray(pages[p])
-            data[rnd.randrange(PAGE)] ^= 1 << rnd.randrange(8)
-            pages[p] = bytes(data)
+        if p * PAGE >= RING_AT and any(pages[p]):
+            pages[p] = flip(pages[p], rnd)
 
 
-TRACE = {"journal-sync": journal_sync, "file-sync": file_sync, "directory-sync": directory_sync, "syncfs": syncfs,
-         "early-in-place": early_in_place, "early-tail": early_tail, "lost-truncation": lost_truncation,
-         "lost-entry": lost_entry, "lost-rename": lost_rename}
+TRACE = {f.__name__.replace("_", "-"): f for f in (
+    journal_sync, file_sync, record_sync, directory_sync, all_sync, tail_sync, removal_sync, early_in_place,
+    early_replace, early_name, late_sidecar, lost_truncation, lost_entry, lost_rename)}
 STATE = {"flip-data": flip_data, "flip-journal": flip_journal}
-REPLAY = {"replay-sync": lambda records: without_syncs(records, lambda kind, ino: True)}
+REPLAY = {"replay-sync": no_sync, "replay-first-sync": nth_sync((t.SYNC_ALL,), 0),
+          "replay-last-sync": nth_sync((t.SYNC_ALL,), 1)}
+NAMES = sorted([*TRACE, *STATE, *REPLAY])
 
-# Where each must be caught.
+CONTENT_HURT = r"chunk \d+ (holds|does not read)|has \d+ bytes"
+NAMES_HURT = r"is missing|should not be there|lookup|opendir|is a [dfl], not|authentication"
+
+# The fault, the workload that must catch it, and what must be said.
 CAUGHT_BY = [
-    ("journal-sync", "overwrite"), ("journal-sync", "append"), ("file-sync", "append"), ("file-sync", "fresh"),
-    ("file-sync", "names"), ("file-sync", "tree"), ("directory-sync", "small"), ("directory-sync", "saving"),
-    ("syncfs", "small"), ("early-in-place", "overwrite"), ("early-tail", "wrap"), ("lost-truncation", "truncate"),
-    ("lost-entry", "mixed"), ("lost-rename", "saving"), ("flip-data", "overwrite"), ("flip-journal", "overwrite"),
-    ("replay-sync", "overwrite"),
+    ("journal-sync", "overwrite", CONTENT_HURT),
+    ("journal-sync", "append", CONTENT_HURT),
+    ("file-sync", "append", CONTENT_HURT),
+    ("file-sync", "fresh", CONTENT_HURT),
+    ("file-sync", "wrap", CONTENT_HURT),
+    ("record-sync", "names", NAMES_HURT),
+    ("record-sync", "tree", NAMES_HURT),
+    ("directory-sync", "small", NAMES_HURT),
+    ("directory-sync", "saving", NAMES_HURT),
+    ("all-sync", "small", CONTENT_HURT),
+    ("tail-sync", "wrap", CONTENT_HURT),
+    ("removal-sync", "remove", CONTENT_HURT),
+    ("early-in-place", "overwrite", CONTENT_HURT),
+    ("early-replace", "saving", CONTENT_HURT),
+    ("early-name", "tree", NAMES_HURT),
+    ("late-sidecar", "names", NAMES_HURT),
+    ("lost-truncation", "truncate", CONTENT_HURT),
+    ("lost-entry", "mixed", CONTENT_HURT),
+    ("lost-rename", "saving", NAMES_HURT),
+    ("flip-data", "overwrite", CONTENT_HURT),
+    ("flip-journal", "overwrite", CONTENT_HURT),
+    ("replay-sync", "overwrite", CONTENT_HURT),
+    ("replay-first-sync", "fresh", CONTENT_HURT),
+    ("replay-last-sync", "overwrite", CONTENT_HURT),
 ]
 
 
 def transform(fault, records):
-    return TRACE[fault](records) if fault in TRACE else records
+    """Plants the fault in what follows the first mount."""
+    if fault not in TRACE:
+        return records
+    start = next((i for i, r in enumerate(records) if r[0] == t.MARK and r[2].startswith(b"begin")), len(records))
+    return records[:start] + TRACE[fault](records[start:], Kinds(records))
 
 
 def transform_replay(fault, records):

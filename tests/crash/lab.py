@@ -3,6 +3,7 @@
 import collections
 import os
 import random
+import re
 import shutil
 import subprocess
 import tempfile
@@ -79,7 +80,8 @@ class Run:
         self.counts = collections.Counter()  # (mode, passed)
         self.reports = []
 
-    def go(self, numbers, stop_at_first=False):
+    def go(self, numbers, until=None):
+        """until: stop at the first report that this pattern fits."""
         try:
             self.records = self.lab.record(self.workload, self.seed, self.tmp)
             start = 1 + next(i for i, r in enumerate(self.records) if r[0] == t.MARK and r[2] == b"created\n")
@@ -91,7 +93,7 @@ class Run:
                     self.feed(at)
                     at += 1
                 self.state(s)
-                if stop_at_first and self.reports:
+                if until and self.reports and re.search(until, self.reports[-1]):
                     break
         finally:
             shutil.rmtree(self.tmp)

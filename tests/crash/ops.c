@@ -34,8 +34,8 @@ static int put_name(char *to, const char *name)
     return n;
 }
 
-static struct op begin(struct lab *l, const char *kind, const char *path, const char *other, uint64_t a, uint64_t b,
-                       const void *data, size_t len)
+static struct op begin(struct lab *l, const char *kind, const char *path, const char *other, uint64_t a,
+                       uint64_t b, const void *data, size_t len)
 {
     struct op op = {++l->ops, kind, path};
     char *line = malloc(len + 2 * (strlen(path) + strlen(other)) + 128);
@@ -191,7 +191,7 @@ void op_truncate(struct lab *l, const char *path, uint64_t size)
 void op_fallocate(struct lab *l, const char *path, int mode, uint64_t off, uint64_t len)
 {
     struct node *n = lab_node(l->v, path);
-    const char *kind = mode & FALLOC_FL_PUNCH_HOLE                              ? "zero-keep"
+    const char *kind = mode & FALLOC_FL_PUNCH_HOLE                            ? "zero-keep"
                        : mode == (FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE) ? "zero-keep"
                        : mode == FALLOC_FL_ZERO_RANGE                         ? "zero-grow"
                        : mode == FALLOC_FL_KEEP_SIZE                          ? "allocate"

@@ -183,8 +183,9 @@ static void put(uint32_t type, const uint64_t *fields, int field_n, const struct
         abort(); /* a trace with a gap proves nothing */
 }
 
-#define PUT(type, tail, tail_n, ...)                                                                          \
-    put(type, (uint64_t[]){__VA_ARGS__}, (int)(sizeof((uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t)), tail, tail_n)
+#define PUT(type, tail, tail_n, ...)                                                                        \
+    put(type, (uint64_t[]){__VA_ARGS__}, (int)(sizeof((uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t)), tail, \
+        tail_n)
 
 static struct iovec text(const char *s)
 {
@@ -558,11 +559,12 @@ EXPORT int fremovexattr(int fd, const char *name)
 /* By path: through a descriptor, so that one function records. */
 static int on_path(const char *path, bool follow)
 {
-    return (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | (follow ? 0 : O_NOFOLLOW),
-                        0);
+    return (int)syscall(SYS_openat, AT_FDCWD, path,
+                        O_RDONLY | O_NONBLOCK | O_CLOEXEC | (follow ? 0 : O_NOFOLLOW), 0);
 }
 
-static int set_by_path(const char *path, bool follow, const char *name, const void *value, size_t size, int flags)
+static int set_by_path(const char *path, bool follow, const char *name, const void *value, size_t size,
+                       int flags)
 {
     int fd = on_path(path, follow);
     int r = fd < 0 ? -1 : fsetxattr(fd, name, value, size, flags);

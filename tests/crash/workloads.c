@@ -118,7 +118,8 @@ static void truncating(struct lab *l)
             if (lab_random(l, 2))
                 op_append(l, name, 1 + lab_random(l, 20 * PAGE_BYTES));
             else
-                op_write(l, name, lab_random(l, 130) * PAGE_BYTES, PAGE_BYTES + lab_random(l, 9 * PAGE_BYTES));
+                op_write(l, name, lab_random(l, 130) * PAGE_BYTES,
+                         PAGE_BYTES + lab_random(l, 9 * PAGE_BYTES));
             settle(l, name, 8);
         }
     }
@@ -299,6 +300,27 @@ static void links(struct lab *l)
     }
 }
 
+/* Files removed while the journal still holds what fsync returned for. */
+static void removing(struct lab *l)
+{
+    char name[32];
+    op_mkdir(l, "gone");
+    op_mkdir(l, "stay");
+    for (int i = 0; i < 30; i++) {
+        snprintf(name, sizeof name, "%s/r%d", i % 2 ? "gone" : "stay", i);
+        op_create(l, name);
+        op_write(l, name, 0, 1 + lab_random(l, 20000));
+        op_fsync(l, name);
+        op_write(l, name, lab_random(l, 9000), 1 + lab_random(l, 9000));
+        if (lab_random(l, 3))
+            op_fsync(l, name);
+        if (i % 2 || lab_random(l, 3) == 0)
+            op_unlink(l, name);
+        for (uint64_t k = lab_random(l, 5); k > 1; k--)
+            op_round(l);
+    }
+}
+
 /* Several laps of the ring. */
 static void wrap(struct lab *l)
 {
@@ -310,7 +332,8 @@ static void wrap(struct lab *l)
     op_checkpoint(l);
     for (int i = 0; i < 260; i++) {
         const char *f = files[lab_random(l, 4)];
-        op_write(l, f, lab_random(l, 130) * PAGE_BYTES + lab_random(l, 2) * 100, 1 + lab_random(l, 120 * KIB));
+        op_write(l, f, lab_random(l, 130) * PAGE_BYTES + lab_random(l, 2) * 100,
+                 1 + lab_random(l, 120 * KIB));
         settle(l, f, 14);
     }
 }
@@ -415,7 +438,8 @@ static void threads(struct lab *l)
 {
     struct worker w[THREADS];
     for (int i = 0; i < THREADS; i++) {
-        w[i] = (struct worker){.lab = {.v = l->v, .ops = (uint64_t)(i + 1) * 100000, .random = lab_random(l, 1u << 30)}};
+        w[i] = (struct worker){
+            .lab = {.v = l->v, .ops = (uint64_t)(i + 1) * 100000, .random = lab_random(l, 1u << 30)}};
         snprintf(w[i].name, sizeof w[i].name, "th%d", i);
         op_create(l, w[i].name);
     }
@@ -428,7 +452,8 @@ static void threads(struct lab *l)
 }
 
 const struct workload workloads[] = {
-    {"overwrite", overwrite}, {"append", append}, {"grow", grow},   {"truncate", truncating}, {"punch", punch},
-    {"small", small},         {"saving", saving}, {"tree", tree},   {"names", names},         {"links", links},
-    {"wrap", wrap},           {"fresh", fresh},   {"mixed", mixed}, {"threads", threads},     {NULL, NULL},
+    {"overwrite", overwrite}, {"append", append}, {"grow", grow},       {"truncate", truncating},
+    {"punch", punch},         {"small", small},   {"saving", saving},   {"tree", tree},
+    {"names", names},         {"links", links},   {"remove", removing}, {"wrap", wrap},
+    {"fresh", fresh},         {"mixed", mixed},   {"threads", threads}, {NULL, NULL},
 };
