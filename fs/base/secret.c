@@ -67,7 +67,7 @@ void *locked_alloc(size_t len)
 {
     unsigned class = 0;
     while (class < CLASSES && ((size_t)1 << (class + MIN_SHIFT)) < len + HEAD)
-        class++;
+        class ++;
     if (class == CLASSES)
         return NULL;
     pthread_mutex_lock(&arena_lock);

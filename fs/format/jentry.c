@@ -31,7 +31,8 @@ void journal_super_encode(const struct journal_super *s, const struct journal_ke
     wcur_u64(&c, s->tail_seq);
     wcur_bytes(&c, s->tail_mac, sizeof s->tail_mac);
     wcur_zeros(&c, c.left);
-    crypto_generichash(out + JOURNAL_SUPER_BYTES - 32, 32, out, JOURNAL_SUPER_BYTES - 32, k->super, LFS_KEY_BYTES);
+    crypto_generichash(out + JOURNAL_SUPER_BYTES - 32, 32, out, JOURNAL_SUPER_BYTES - 32, k->super,
+                       LFS_KEY_BYTES);
 }
 
 int journal_super_decode(const uint8_t in[static JOURNAL_SUPER_BYTES], const struct journal_keys *k,

@@ -1,8 +1,8 @@
 /* The checkpoint: what the journal holds goes in place, and the tail follows one checkpoint later.
  *
- * A round: (1) take every dirty file's names and fresh data, note where the journal stands; (2) sync what lies
- * in place, of this round's fresh data and of what the round before put there; (3) so everything before the
- * round before is in place and on disk: the tail moves there; (4) mark the fresh data, flush the journal;
+ * A round: (1) take every dirty file's names and fresh data, note where the journal stands; (2) sync what
+ * lies in place, of this round's fresh data and of what the round before put there; (3) so everything before
+ * the round before is in place and on disk: the tail moves there; (4) mark the fresh data, flush the journal;
  * (5) put every file in place. */
 #include "fs/store/ballast.h"
 #include "fs/store/file.h"

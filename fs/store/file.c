@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-
 int file_get(struct node *n, struct file **out)
 {
     pthread_mutex_lock(&n->file_lock);
@@ -234,10 +233,10 @@ static int load_placed(struct file *f, int fd, const struct stat *st)
 static void trim(struct file *f)
 {
     struct volume *v = f->n->vol;
-    uint64_t want = f->state == CONTENT_NONE       ? f->placed_length
-                    : !f->hdr.size                 ? HEADER_BYTES
-                    : f->state == CONTENT_INLINE   ? HEADER_BYTES + f->hdr.size
-                                                   : layout_length(f->hdr.size);
+    uint64_t want = f->state == CONTENT_NONE     ? f->placed_length
+                    : !f->hdr.size               ? HEADER_BYTES
+                    : f->state == CONTENT_INLINE ? HEADER_BYTES + f->hdr.size
+                                                 : layout_length(f->hdr.size);
     int fd;
     if (want >= f->placed_length || v->opt.read_only || v->read_only || node_fd_get(f->n, true, &fd))
         return;

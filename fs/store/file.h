@@ -1,8 +1,9 @@
 /* struct file: contents of one regular file in memory, from its first use until it is closed and everything
  * of it is in place. Used by file*.c, txn.c, checkpoint.c and replay.c only.
  *
- * In place: the bytes of the backing file. Pending: in the journal, seen through the overlay. The only ways to
- * change a file are a transaction (txn.h), fresh data (file_write.c) and the first write of an empty file. */
+ * In place: the bytes of the backing file. Pending: in the journal, seen through the overlay. The only ways
+ * to change a file are a transaction (txn.h), fresh data (file_write.c) and the first write of an empty file.
+ */
 #ifndef LATCHFS_STORE_FILE_H
 #define LATCHFS_STORE_FILE_H
 
@@ -30,8 +31,8 @@ struct file {
     struct node *n;
     unsigned users; /* guarded by n->file_lock: openers, calls under way, the dirty list */
 
-    pthread_rwlock_t lock; /* guards all that follows: read to read content, write to change it, to load it and
-                              to put it in place */
+    pthread_rwlock_t lock; /* guards all that follows: read to read content, write to change it, to load it
+                              and to put it in place */
     bool loaded;
     enum content_state state; /* pending changes included */
     struct file_header hdr;   /* valid unless state is NONE; pending changes included */
@@ -47,8 +48,8 @@ struct file {
     uint64_t reserved_to;   /* backing space is allocated up to this offset */
 
     struct overlay ov;
-    struct rangeset named[3]; /* chunks that live entries name, by age: [0] since the last checkpoint began, [1]
-                                 before it, [2] gone when the tail next moves (checkpoint.c) */
+    struct rangeset named[3]; /* chunks that live entries name, by age: [0] since the last checkpoint began,
+                                 [1] before it, [2] gone when the tail next moves (checkpoint.c) */
     uint64_t first_seq;       /* of the first entry not in place; 0: none */
     uint64_t last_seq;        /* of the last entry */
     uint64_t fresh_seq;       /* of the last entry with fresh data; 0: none live */
@@ -62,13 +63,14 @@ struct file {
 
     struct node *removed_from; /* directory to sync before the tail passes a removed file (referenced) */
 
-    pthread_mutex_t sync_lock; /* one fsync at a time, so that none returns on the strength of another under way */
+    pthread_mutex_t
+        sync_lock; /* one fsync at a time, so that none returns on the strength of another under way */
 
-    uint64_t mark_next; /* fresh data up to here was written before the sync now under way began */
-    uint64_t sync_gen;  /* the checkpoint's: placed_gen when its sync began */
+    uint64_t mark_next;    /* fresh data up to here was written before the sync now under way began */
+    uint64_t sync_gen;     /* the checkpoint's: placed_gen when its sync began */
     struct node *sync_dir; /* the checkpoint's: removed_from when its sync began */
-    uint64_t mark_entry; /* the journal's sequence number of the last mark of this file */
-    bool replayed;      /* the overlay came from an unclean journal that stays as it is (read-only) */
+    uint64_t mark_entry;   /* the journal's sequence number of the last mark of this file */
+    bool replayed;         /* the overlay came from an unclean journal that stays as it is (read-only) */
 
     bool listed; /* guarded by vol->dirty_lock, as the list is */
     struct file *dirty_next;
@@ -106,7 +108,8 @@ int file_read_chunk(struct file *f, int fd, uint64_t chunk, uint8_t plain[static
 /* The inline content (state INLINE, lock held). */
 int file_read_inline(struct file *f, int fd, uint8_t plain[static PAGE_BYTES]);
 
-/* Room in the journal for one request; makes a checkpoint when there is none. No lock of a file may be held. */
+/* Room in the journal for one request; makes a checkpoint when there is none. No lock of a file may be held.
+ */
 #define FILE_RESERVE ((uint64_t)(1u << 20) + 64 * 1024)
 int file_reserve(struct volume *v, uint64_t bytes);
 
@@ -124,7 +127,8 @@ int file_born(struct file *f, int fd, const uint8_t *buf, size_t len, uint64_t o
 /* Parts of a write, for file_size.c too. messages: how many will be sealed. */
 int file_writing_key(struct file *f, const struct file_header *h, uint64_t messages, struct aead **a,
                      uint16_t *epoch);
-int file_seal_inline(struct file *f, struct file_header *h, const uint8_t *plain, size_t len, uint8_t *cipher);
+int file_seal_inline(struct file *f, struct file_header *h, const uint8_t *plain, size_t len,
+                     uint8_t *cipher);
 int file_store_inline(struct file *f, const uint8_t *plain, size_t len, uint64_t *reserved);
 int file_remember_chunk(struct file *f, uint64_t chunk, const uint8_t record[static RECORD_BYTES],
                         uint64_t data_at); /* into the overlay, after its commit */
@@ -133,9 +137,11 @@ int file_reserve_pages(struct file *f, int fd, uint64_t first, uint32_t count);
 /* inline -> paged as a transaction of its own. */
 int file_to_paged(struct file *f, uint64_t *reserved);
 
-/* In-place writes outside transactions bump the backing mtime; this puts the plaintext's back (write lock). */
+/* In-place writes outside transactions bump the backing mtime; this puts the plaintext's back (write lock).
+ */
 void file_restore_mtime(struct file *f);
-void file_touch(struct file *f); /* an in-place or pending change of content: sets mtime unless the kernel does */
+void file_touch(
+    struct file *f); /* an in-place or pending change of content: sets mtime unless the kernel does */
 
 /* Onto the dirty list (any lock of f may be held). */
 void file_list_dirty(struct file *f);

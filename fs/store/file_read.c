@@ -11,8 +11,8 @@
 
 static struct content_ad chunk_ad(const struct file *f, uint64_t chunk, uint16_t epoch)
 {
-    return (struct content_ad){.kind = KIND_CHUNK, .suite = f->hdr.suite, .epoch = epoch,
-                               .file_id = f->hdr.file_id, .index = chunk};
+    return (struct content_ad){
+        .kind = KIND_CHUNK, .suite = f->hdr.suite, .epoch = epoch, .file_id = f->hdr.file_id, .index = chunk};
 }
 
 /* One opener per request: remembers which key the context holds. */
@@ -169,7 +169,9 @@ int file_read_inline(struct file *f, int fd, uint8_t plain[static PAGE_BYTES])
     uint8_t cipher[INLINE_MAX];
     struct opener o;
     size_t len = f->hdr.size;
-    struct content_ad ad = {.kind = KIND_INLINE, .suite = f->hdr.suite, .epoch = f->hdr.inline_record.epoch,
+    struct content_ad ad = {.kind = KIND_INLINE,
+                            .suite = f->hdr.suite,
+                            .epoch = f->hdr.inline_record.epoch,
                             .file_id = f->hdr.file_id};
     memset(plain, 0, PAGE_BYTES);
     if (!len)

@@ -32,8 +32,8 @@ void file_list_dirty(struct file *f)
 
 bool file_is_pending(const struct file *f)
 {
-    return !overlay_is_empty(&f->ov) || f->first_seq || file_is_unsynced(f) || f->removed_from || f->named[0].n ||
-           f->named[1].n || f->named[2].n;
+    return !overlay_is_empty(&f->ov) || f->first_seq || file_is_unsynced(f) || f->removed_from ||
+           f->named[0].n || f->named[1].n || f->named[2].n;
 }
 
 static int mark_some(struct journal *j, struct file *const *files, size_t count, uint64_t *seq)
@@ -131,8 +131,8 @@ static void note(struct file *f, const char *path)
     else
         jitem_put_removed(&c);
     room = jentry_total((uint32_t)wcur_used(&c), 0);
-    struct jentry_new e = {.file_id = f->hdr.file_id, .ino = f->n->ino, .items = items,
-                           .item_bytes = (uint32_t)wcur_used(&c)};
+    struct jentry_new e = {
+        .file_id = f->hdr.file_id, .ino = f->n->ino, .items = items, .item_bytes = (uint32_t)wcur_used(&c)};
     if (journal_reserve(j, room, false) == 0)
         journal_append(j, &e, room, &seq, &data_at);
 }
@@ -175,7 +175,8 @@ struct sync_point {
 static struct sync_point take_point(struct file *f)
 {
     pthread_rwlock_wrlock(&f->lock);
-    struct sync_point p = {f->last_seq > f->mark_entry ? f->last_seq : f->mark_entry, f->fresh_seq > f->marked_seq ? f->fresh_seq : 0, f->placed_gen,
+    struct sync_point p = {f->last_seq > f->mark_entry ? f->last_seq : f->mark_entry,
+                           f->fresh_seq > f->marked_seq ? f->fresh_seq : 0, f->placed_gen,
                            file_is_unsynced(f)};
     f->never_synced = false;
     pthread_rwlock_unlock(&f->lock);

@@ -10,7 +10,7 @@
 #include <sodium.h>
 #include <string.h>
 
-#define FRESH_RUN 8u            /* chunks: shorter runs of a file that was synced go through the journal */
+#define FRESH_RUN 8u /* chunks: shorter runs of a file that was synced go through the journal */
 #define RESERVE_AHEAD (16 * PAGE_BYTES) /* allocated beyond an append, so that not every one asks */
 #define WRITES_MAX (UINT64_C(1) << 32)  /* messages under one key with random nonces (SP 800-38D, 8.3) */
 
@@ -26,7 +26,7 @@ struct piece {
 
 /* Loads the newest content key; *epoch names it. */
 int file_writing_key(struct file *f, const struct file_header *h, uint64_t messages, struct aead **a,
-                       uint16_t *epoch)
+                     uint16_t *epoch)
 {
     if (h->chunk_writes + messages >= WRITES_MAX)
         return -EFBIG; /* the file needs a new key before it takes more */
@@ -61,7 +61,8 @@ static bool chunk_is_fresh(const struct file *f, uint64_t chunk)
 }
 
 /* Encrypts [off, off + len) with what surrounds it in its first and last chunk. */
-static int seal_piece(struct piece *p, struct aead *a, uint16_t epoch, const uint8_t *buf, size_t len, uint64_t off)
+static int seal_piece(struct piece *p, struct aead *a, uint16_t epoch, const uint8_t *buf, size_t len,
+                      uint64_t off)
 {
     struct file *f = p->f;
     uint8_t plain[PAGE_BYTES];
@@ -155,7 +156,8 @@ static int place_runs(struct piece *p, struct txn *t)
     return r;
 }
 
-int file_remember_chunk(struct file *f, uint64_t chunk, const uint8_t record[static RECORD_BYTES], uint64_t data_at)
+int file_remember_chunk(struct file *f, uint64_t chunk, const uint8_t record[static RECORD_BYTES],
+                        uint64_t data_at)
 {
     size_t before = f->ov.count;
     int r = overlay_reserve(&f->ov, 1);
@@ -175,7 +177,8 @@ static int remember_runs(struct piece *p, const struct txn *t)
     while (jitem_next(&c, &it) == 1) {
         for (uint64_t k = 0; it.type == JITEM_CHUNKS && k < it.count; k++) {
             uint32_t i = (uint32_t)(it.first + k - p->first);
-            int r = file_remember_chunk(p->f, it.first + k, p->records + (size_t)i * RECORD_BYTES, it.fresh ? 0 : at);
+            int r = file_remember_chunk(p->f, it.first + k, p->records + (size_t)i * RECORD_BYTES,
+                                        it.fresh ? 0 : at);
             if (r)
                 return r;
             at += it.fresh ? 0 : piece_length(p, i);
@@ -184,7 +187,8 @@ static int remember_runs(struct piece *p, const struct txn *t)
     return 0;
 }
 
-static int write_paged(struct file *f, int fd, const uint8_t *buf, size_t len, uint64_t off, uint64_t *reserved)
+static int write_paged(struct file *f, int fd, const uint8_t *buf, size_t len, uint64_t off,
+                       uint64_t *reserved)
 {
     struct file_header h = f->hdr;
     struct piece p = {.f = f, .fd = fd, .first = off / PAGE_BYTES, .cipher = thread_scratch()};
@@ -255,7 +259,8 @@ int file_store_inline(struct file *f, const uint8_t *plain, size_t len, uint64_t
     return 0;
 }
 
-static int write_inline(struct file *f, int fd, const uint8_t *buf, size_t len, uint64_t off, uint64_t *reserved)
+static int write_inline(struct file *f, int fd, const uint8_t *buf, size_t len, uint64_t off,
+                        uint64_t *reserved)
 {
     uint8_t plain[PAGE_BYTES];
     int r = file_read_inline(f, fd, plain);

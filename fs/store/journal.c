@@ -63,8 +63,8 @@ static struct journal *journal_alloc(int fd, const uint8_t *volume_id, const uin
     return j;
 }
 
-int journal_create(int dirfd, const uint8_t volume_id[static ID_BYTES], const uint8_t key[static LFS_KEY_BYTES],
-                   bool overwrite)
+int journal_create(int dirfd, const uint8_t volume_id[static ID_BYTES],
+                   const uint8_t key[static LFS_KEY_BYTES], bool overwrite)
 {
     uint8_t pages[JOURNAL_RING_AT] = {0};
     struct journal_keys *keys = locked_alloc(sizeof *keys);
@@ -267,9 +267,9 @@ static bool read_entry(struct journal *j, struct journal_cursor *c, struct jentr
     uint64_t left = j->super.ring_bytes - c->at.pos % j->super.ring_bytes;
     uint64_t at = JOURNAL_RING_AT + c->at.pos % j->super.ring_bytes;
     uint8_t mac[JENTRY_MAC_BYTES], *head = c->buf, *items = c->buf + JENTRY_HEAD_BYTES;
-    if (c->at.pos - j->super.tail_pos >= j->super.ring_bytes || journal_read(j, head, JENTRY_HEAD_BYTES, at) ||
-        jentry_head_decode(head, h) || h->seq != c->at.seq || h->total > left ||
-        journal_read(j, items, h->item_bytes + JENTRY_MAC_BYTES, at + JENTRY_HEAD_BYTES))
+    if (c->at.pos - j->super.tail_pos >= j->super.ring_bytes ||
+        journal_read(j, head, JENTRY_HEAD_BYTES, at) || jentry_head_decode(head, h) || h->seq != c->at.seq ||
+        h->total > left || journal_read(j, items, h->item_bytes + JENTRY_MAC_BYTES, at + JENTRY_HEAD_BYTES))
         return false;
     jentry_mac(j->keys, j->super.incarnation, c->at.mac, head, items, h->item_bytes, mac);
     if (sodium_memcmp(mac, items + h->item_bytes, sizeof mac))

@@ -13,8 +13,8 @@
 #define HEADROOM_REPLAY (UINT64_C(512) << 10)
 #define HEADROOM_PAD ((uint64_t)JENTRY_DATA_MAX + JENTRY_ITEMS_MAX + 4096)
 
-/* A flush of space that was allocated but never written also writes metadata, and costs several times as much:
- * before a flush the ring ahead of the head is filled with zeros, this much at a time. */
+/* A flush of space that was allocated but never written also writes metadata, and costs several times as
+ * much: before a flush the ring ahead of the head is filled with zeros, this much at a time. */
 #define FILL_AHEAD (UINT64_C(1) << 20)
 
 struct journal {
@@ -23,8 +23,8 @@ struct journal {
     uint8_t volume_id[ID_BYTES];
     struct journal_keys *keys; /* locked memory; NULL while the volume is locked */
 
-    pthread_mutex_t append; /* guards head, tail_pos, reserved, super; held across the write of an entry, which
-                               puts it into the page cache: entries must become whole in order */
+    pthread_mutex_t append; /* guards head, tail_pos, reserved, super; held across the write of an entry,
+                               which puts it into the page cache: entries must become whole in order */
     struct journal_point head;
     uint64_t tail_pos; /* space before it may be used again */
     uint64_t reserved;

@@ -35,7 +35,10 @@ static int write_entry(struct journal *j, const struct jentry_new *e, uint32_t d
 {
     static const uint8_t zeros[JENTRY_ALIGN];
     uint8_t head[JENTRY_HEAD_BYTES], mac[JENTRY_MAC_BYTES];
-    struct jentry_head h = {.total = total, .seq = j->head.seq, .ino = e->ino, .item_bytes = e->item_bytes,
+    struct jentry_head h = {.total = total,
+                            .seq = j->head.seq,
+                            .ino = e->ino,
+                            .item_bytes = e->item_bytes,
                             .data_bytes = data_bytes};
     if (e->file_id)
         memcpy(h.file_id, e->file_id, ID_BYTES);
@@ -49,7 +52,8 @@ static int write_entry(struct journal *j, const struct jentry_new *e, uint32_t d
     iov[n++] = (struct iovec){head, sizeof head};
     iov[n++] = (struct iovec){(uint8_t *)(uintptr_t)e->items, e->item_bytes};
     iov[n++] = (struct iovec){mac, sizeof mac};
-    iov[n++] = (struct iovec){(uint8_t *)(uintptr_t)zeros, data_offset - sizeof head - e->item_bytes - sizeof mac};
+    iov[n++] =
+        (struct iovec){(uint8_t *)(uintptr_t)zeros, data_offset - sizeof head - e->item_bytes - sizeof mac};
     for (int i = 0; i < e->data_n; i++)
         iov[n++] = e->data[i];
     int r = io_pwritev(j->fd, iov, n, at);
@@ -114,9 +118,11 @@ static void fill_ahead(struct journal *j)
     pthread_mutex_lock(&j->append);
     uint64_t head = (j->head.pos + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES, ring = j->super.ring_bytes;
     bool wanted = j->written < ring && head < ring && head + FILL_AHEAD / 4 > j->written;
-    uint64_t at = head > j->written ? head : j->written, end = at + FILL_AHEAD < ring ? at + FILL_AHEAD : ring;
+    uint64_t at = head > j->written ? head : j->written,
+             end = at + FILL_AHEAD < ring ? at + FILL_AHEAD : ring;
     for (int r = 0; wanted && !r && at < end; at += sizeof zeros)
-        r = io_pwrite(j->fd, zeros, end - at < sizeof zeros ? (size_t)(end - at) : sizeof zeros, JOURNAL_RING_AT + at);
+        r = io_pwrite(j->fd, zeros, end - at < sizeof zeros ? (size_t)(end - at) : sizeof zeros,
+                      JOURNAL_RING_AT + at);
     if (wanted)
         j->written = end;
     else if (head >= ring)

@@ -21,9 +21,9 @@ struct node {
     char *stored;
 
     /* fd cache, guarded by its lock. */
-    int fd;          /* -1: none */
+    int fd; /* -1: none */
     bool fd_writable;
-    bool fd_pinned;  /* no name to open it by: never evicted */
+    bool fd_pinned; /* no name to open it by: never evicted */
     unsigned fd_users;
     struct node *lru_prev, *lru_next;
 

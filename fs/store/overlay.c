@@ -50,7 +50,8 @@ int overlay_reserve(struct overlay *o, size_t n)
     return cap == o->cap ? 0 : rebuild(o, cap, 0, 0);
 }
 
-void overlay_put(struct overlay *o, uint64_t chunk, const uint8_t record[static RECORD_BYTES], uint64_t data_at)
+void overlay_put(struct overlay *o, uint64_t chunk, const uint8_t record[static RECORD_BYTES],
+                 uint64_t data_at)
 {
     struct ov_chunk *s = &o->slots[slot_of(o, chunk)];
     if (s->data_at == OV_FREE)

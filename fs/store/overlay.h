@@ -11,8 +11,8 @@
 
 struct ov_chunk {
     uint64_t chunk;
-    uint64_t data_at; /* offset in the journal file of the ciphertext; 0: the data is in place already (fresh),
-                         OV_FREE: slot unused */
+    uint64_t data_at; /* offset in the journal file of the ciphertext; 0: the data is in place already
+                         (fresh), OV_FREE: slot unused */
     uint8_t record[RECORD_BYTES];
 };
 #define OV_FREE UINT64_MAX
@@ -20,16 +20,17 @@ struct ov_chunk {
 struct overlay {
     struct ov_chunk *slots; /* open addressing, power of two */
     size_t cap, count;
-    struct rangeset holes;  /* exact */
-    bool changed;           /* header or length differ from the place, or anything above is filled */
-    uint64_t inline_at;     /* offset in the journal of the inline content; 0: none pending */
+    struct rangeset holes; /* exact */
+    bool changed;          /* header or length differ from the place, or anything above is filled */
+    uint64_t inline_at;    /* offset in the journal of the inline content; 0: none pending */
 };
 
 /* Makes room so that the next n puts and two hole changes can't fail. 0 or -ENOMEM. */
 int overlay_reserve(struct overlay *o, size_t n);
 
 /* After overlay_reserve. Replaces what stood there. */
-void overlay_put(struct overlay *o, uint64_t chunk, const uint8_t record[static RECORD_BYTES], uint64_t data_at);
+void overlay_put(struct overlay *o, uint64_t chunk, const uint8_t record[static RECORD_BYTES],
+                 uint64_t data_at);
 
 const struct ov_chunk *overlay_get(const struct overlay *o, uint64_t chunk); /* or NULL */
 

@@ -76,7 +76,8 @@ static uint32_t chunk_crc(const uint8_t *chunk)
 }
 
 /* One piece of data of an entry: present, within bounds, and as its CRC says. */
-static bool piece_whole(struct journal *j, const struct journal_entry *e, uint64_t *used, size_t len, uint32_t crc)
+static bool piece_whole(struct journal *j, const struct journal_entry *e, uint64_t *used, size_t len,
+                        uint32_t crc)
 {
     uint8_t buf[PAGE_BYTES];
     if (len > sizeof buf || *used + len > e->head.data_bytes)
@@ -171,8 +172,8 @@ static bool fresh_whole(int fd, const struct jitem *it)
     return true;
 }
 
-/* True if the entry has fresh data that neither a mark nor its CRC vouches for. *unmarked: it has some without
- * a mark. */
+/* True if the entry has fresh data that neither a mark nor its CRC vouches for. *unmarked: it has some
+ * without a mark. */
 static bool entry_torn(struct rcur c, int fd, uint64_t seq, uint64_t marked, bool *unmarked)
 {
     struct jitem it;

@@ -12,16 +12,16 @@ struct replay_entry {
 /* A file that entries or marks speak of. */
 struct replay_file {
     uint8_t id[ID_BYTES];
-    uint64_t ino;   /* hint */
-    char *path;     /* hint, ciphertext, malloc'ed; NULL: none */
+    uint64_t ino; /* hint */
+    char *path;   /* hint, ciphertext, malloc'ed; NULL: none */
     uint64_t marked;
     struct replay_entry *entries;
     size_t entry_count, entry_cap;
-    uint64_t last;  /* last entry taken */
-    bool unmarked;  /* some fresh data taken stands on its CRC alone */
+    uint64_t last; /* last entry taken */
+    bool unmarked; /* some fresh data taken stands on its CRC alone */
     bool found;
-    bool removed;   /* the journal says that its last link was removed: not worth a walk */
-    size_t next;    /* hash chain, index + 1 */
+    bool removed; /* the journal says that its last link was removed: not worth a walk */
+    size_t next;  /* hash chain, index + 1 */
 };
 
 /* A backing file with its rebuilt overlay. A copy of a volume may have several for one id. */

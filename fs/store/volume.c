@@ -59,7 +59,6 @@ bool volume_is_readonly(const struct volume *v)
     return volume_check_writable(v) != 0;
 }
 
-
 /* ---- creating ---- */
 
 int volume_create(int dirfd, const struct keyset *keys)

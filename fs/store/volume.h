@@ -1,7 +1,8 @@
 /* struct volume, shared by the sources of fs/store only. Lock order (outermost first), see docs/LOCKING.md:
  *   volume.key_lock (read for every call, write to lock and unlock) > volume.checkpoint_lock > file.lock
  *   > volume.tree_lock > node table shard > fd cache > volume.dirty_lock > journal.append > journal.sync
- * So nothing of file*.c that takes a file's lock (file_fix_stat, file_settle, ...) is called under tree_lock. */
+ * So nothing of file*.c that takes a file's lock (file_fix_stat, file_settle, ...) is called under tree_lock.
+ */
 #ifndef LATCHFS_STORE_VOLUME_H
 #define LATCHFS_STORE_VOLUME_H
 
@@ -44,9 +45,9 @@ struct volume {
     struct node_table *nodes; /* node.c */
     struct fd_cache *fds;     /* fdcache.c */
 
-    struct journal *journal;      /* NULL when opened read-only */
-    pthread_mutex_t dirty_lock;   /* guards the dirty list and the flusher's state */
-    struct file *dirty;           /* files with entries, or with in-place data to sync before the tail moves */
+    struct journal *journal;    /* NULL when opened read-only */
+    pthread_mutex_t dirty_lock; /* guards the dirty list and the flusher's state */
+    struct file *dirty;         /* files with entries, or with in-place data to sync before the tail moves */
     size_t dirty_count;
     pthread_cond_t flusher_wake;
     pthread_t flusher;
@@ -77,7 +78,8 @@ int volume_note(struct volume *v, int err);
 
 /* volume.c, for volume_lock.c too. */
 struct pd_keys *volume_make_keys(const struct keyset *keys); /* NULL when memory is out */
-int volume_reset_journal(struct volume *v); /* a ring of the wished size, or as much as the disk has room for */
+int volume_reset_journal(
+    struct volume *v); /* a ring of the wished size, or as much as the disk has room for */
 
 /* This thread's AEAD context and a scratch buffer of SCRATCH_BYTES, made at first use, freed at thread end.
  * NULL when memory is out. Keys are cleared by the user of the context after each request. */

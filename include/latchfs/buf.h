@@ -26,10 +26,10 @@ uint8_t rcur_u8(struct rcur *c);
 uint16_t rcur_u16(struct rcur *c);
 uint32_t rcur_u32(struct rcur *c);
 uint64_t rcur_u64(struct rcur *c);
-void rcur_bytes(struct rcur *c, void *out, size_t len);         /* copies; zeros when bad */
-const uint8_t *rcur_view(struct rcur *c, size_t len);           /* into the input, or NULL when bad */
-bool rcur_zeros(struct rcur *c, size_t len);                    /* consumes; true if all were zero */
-static inline bool rcur_done(const struct rcur *c)              /* all consumed, nothing bad */
+void rcur_bytes(struct rcur *c, void *out, size_t len); /* copies; zeros when bad */
+const uint8_t *rcur_view(struct rcur *c, size_t len);   /* into the input, or NULL when bad */
+bool rcur_zeros(struct rcur *c, size_t len);            /* consumes; true if all were zero */
+static inline bool rcur_done(const struct rcur *c)      /* all consumed, nothing bad */
 {
     return !c->bad && c->left == 0;
 }
@@ -47,8 +47,8 @@ static inline size_t wcur_used(const struct wcur *c)
 }
 
 /* Cleanup attributes, the project's one cleanup idiom. */
-void lfs_free_ptr(void *pp);   /* frees *(void **)pp */
-void lfs_close_fd(int *fd);    /* closes *fd if >= 0, keeps errno */
+void lfs_free_ptr(void *pp); /* frees *(void **)pp */
+void lfs_close_fd(int *fd);  /* closes *fd if >= 0, keeps errno */
 #define CLEANUP(fn) __attribute__((cleanup(fn)))
 #define AUTO_FREE CLEANUP(lfs_free_ptr)
 #define AUTO_CLOSE CLEANUP(lfs_close_fd)

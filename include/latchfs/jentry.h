@@ -11,8 +11,8 @@
 #include "latchfs/header.h"
 
 #define JOURNAL_SUPER_BYTES 512u
-#define JOURNAL_SLOT_BYTES PAGE_BYTES         /* two superblock slots, pages 0 and 1 */
-#define JOURNAL_RING_AT (2 * PAGE_BYTES)      /* the ring follows them */
+#define JOURNAL_SLOT_BYTES PAGE_BYTES    /* two superblock slots, pages 0 and 1 */
+#define JOURNAL_RING_AT (2 * PAGE_BYTES) /* the ring follows them */
 #define JOURNAL_RING_MIN (UINT64_C(8) << 20)
 #define JOURNAL_RING_MAX (UINT64_C(1) << 32)
 #define JENTRY_HEAD_BYTES 96u
@@ -31,12 +31,12 @@ void journal_keys_derive(const uint8_t journal_key[static LFS_KEY_BYTES], struct
 
 struct journal_super {
     uint8_t volume_id[ID_BYTES];
-    uint64_t counter;           /* of superblock writes: the valid slot with the higher one counts */
-    uint64_t generation;        /* drawn at every mount and reset, ever growing */
-    uint8_t incarnation[16];    /* random, with every generation */
-    uint64_t ring_bytes;        /* 0: clean, no ring, the file is two pages long */
-    uint64_t tail_pos;          /* virtual position (physical = mod ring_bytes) of the first live entry */
-    uint64_t tail_seq;          /* its sequence number */
+    uint64_t counter;        /* of superblock writes: the valid slot with the higher one counts */
+    uint64_t generation;     /* drawn at every mount and reset, ever growing */
+    uint8_t incarnation[16]; /* random, with every generation */
+    uint64_t ring_bytes;     /* 0: clean, no ring, the file is two pages long */
+    uint64_t tail_pos;       /* virtual position (physical = mod ring_bytes) of the first live entry */
+    uint64_t tail_seq;       /* its sequence number */
     uint8_t tail_mac[JENTRY_MAC_BYTES]; /* MAC of the entry before it */
 };
 void journal_super_encode(const struct journal_super *s, const struct journal_keys *k,
@@ -47,12 +47,13 @@ int journal_super_decode(const uint8_t in[static JOURNAL_SUPER_BYTES], const str
 
 enum jitem_type {
     JITEM_HEADER = 1, /* image[512] */
-    JITEM_CHUNKS = 2, /* first u64, count u32, fresh u8, then count times: record 32, crc u32 (of its ciphertext) */
-    JITEM_CUT = 3,    /* length u64: the backing file is cut to this length; records beyond are holes */
-    JITEM_PUNCH = 4,  /* first u64, count u64: these chunks are holes */
-    JITEM_INLINE = 5, /* length u16, crc u32: content behind the header, in data */
-    JITEM_MARK = 6,   /* file id 16, seq u64: fresh data of that file's entries up to seq is on disk */
-    JITEM_PATH = 7,   /* length u16, bytes: ciphertext path of the file, a hint */
+    JITEM_CHUNKS =
+        2, /* first u64, count u32, fresh u8, then count times: record 32, crc u32 (of its ciphertext) */
+    JITEM_CUT = 3,     /* length u64: the backing file is cut to this length; records beyond are holes */
+    JITEM_PUNCH = 4,   /* first u64, count u64: these chunks are holes */
+    JITEM_INLINE = 5,  /* length u16, crc u32: content behind the header, in data */
+    JITEM_MARK = 6,    /* file id 16, seq u64: fresh data of that file's entries up to seq is on disk */
+    JITEM_PATH = 7,    /* length u16, bytes: ciphertext path of the file, a hint */
     JITEM_REMOVED = 8, /* the file's last link was removed, a hint (the removal may not be on disk) */
 };
 
@@ -66,7 +67,8 @@ struct jentry_head {
     uint32_t data_bytes;
 };
 void jentry_head_encode(const struct jentry_head *h, uint8_t out[static JENTRY_HEAD_BYTES]);
-int jentry_head_decode(const uint8_t in[static JENTRY_HEAD_BYTES], struct jentry_head *out); /* LFS_ERR_CORRUPT */
+int jentry_head_decode(const uint8_t in[static JENTRY_HEAD_BYTES],
+                       struct jentry_head *out); /* LFS_ERR_CORRUPT */
 
 /* Bytes before the data, and the whole entry, for given sizes. */
 uint32_t jentry_data_offset(uint32_t item_bytes);
@@ -92,15 +94,15 @@ void jitem_put_removed(struct wcur *c);
 /* Reading items, one after the other. Views point into the input. */
 struct jitem {
     uint8_t type;
-    uint64_t first, count;    /* CHUNKS, PUNCH */
-    bool fresh;               /* CHUNKS */
-    const uint8_t *chunks;    /* CHUNKS: count times 36 bytes */
-    const uint8_t *image;     /* HEADER */
-    uint64_t length;          /* CUT, INLINE, PATH */
-    uint32_t crc;             /* INLINE */
-    const uint8_t *file_id;   /* MARK */
-    uint64_t seq;             /* MARK */
-    const uint8_t *path;      /* PATH */
+    uint64_t first, count;  /* CHUNKS, PUNCH */
+    bool fresh;             /* CHUNKS */
+    const uint8_t *chunks;  /* CHUNKS: count times 36 bytes */
+    const uint8_t *image;   /* HEADER */
+    uint64_t length;        /* CUT, INLINE, PATH */
+    uint32_t crc;           /* INLINE */
+    const uint8_t *file_id; /* MARK */
+    uint64_t seq;           /* MARK */
+    const uint8_t *path;    /* PATH */
 };
 #define JCHUNK_BYTES (RECORD_BYTES + 4u)
 /* 1 an item, 0 the end, LFS_ERR_CORRUPT. Bounds: chunk indices below FILE_SIZE_MAX / PAGE_BYTES. */

@@ -20,11 +20,12 @@ struct keyclient_options {
 };
 
 /* The socket of this user's keyd: $LATCH_KEYD_SOCKET if set, /run/latchfs/keyd.sock for root,
- * $XDG_RUNTIME_DIR/latchfs/keyd.sock, else /tmp/latchfs-UID/keyd.sock (directory mode 0700, owner checked). */
+ * $XDG_RUNTIME_DIR/latchfs/keyd.sock, else /tmp/latchfs-UID/keyd.sock (directory mode 0700, owner checked).
+ */
 int keyclient_default_socket(char path[static 108]);
 
-/* Connects, starting keyd_path when nothing listens (without keyd_path: -ENOENT, -ECONNREFUSED). Refuses a socket whose peer is neither this user nor
- * root (LFS_ERR_DENIED): a squatter never sees a passphrase. */
+/* Connects, starting keyd_path when nothing listens (without keyd_path: -ENOENT, -ECONNREFUSED). Refuses a
+ * socket whose peer is neither this user nor root (LFS_ERR_DENIED): a squatter never sees a passphrase. */
 int keyclient_connect(const struct keyclient_options *o, struct keyclient **out);
 
 /* Why the last keyclient_connect of this thread failed, one line; "" if the error says it all. */
@@ -33,20 +34,22 @@ const char *keyclient_connect_message(void);
 void keyclient_free(struct keyclient *kc);
 void keyclient_freep(struct keyclient **kc);
 
-/* The server's own words on the last refusal, one line without secrets; "" if none. Valid until the next call. */
+/* The server's own words on the last refusal, one line without secrets; "" if none. Valid until the next
+ * call. */
 const char *keyclient_message(const struct keyclient *kc);
 
 enum credential_type { CRED_PASSPHRASE = 1, CRED_KEYFILE = 2, CRED_RECOVERY = 3 };
 struct credential {
     enum credential_type type;
-    const struct secret *secret; /* the passphrase, the key file's bytes (32..8192), the recovery key's text */
+    const struct secret
+        *secret; /* the passphrase, the key file's bytes (32..8192), the recovery key's text */
 };
 
 /* A new key store for a new volume. *ini is malloc'ed (caller frees); *recovery (NULL if not asked for) is
  * the printable recovery key, NUL-terminated in a secret. Nothing touches the volume. */
 struct keystore_init {
-    uint8_t suite;    /* enum suite */
-    bool fast_kdf;    /* the floor of Argon2id, for tests; marked in the file */
+    uint8_t suite; /* enum suite */
+    bool fast_kdf; /* the floor of Argon2id, for tests; marked in the file */
     bool recovery;
     struct credential first;
     const char *label; /* of the first slot, or NULL */

@@ -10,10 +10,10 @@
 struct keyset {
     uint8_t volume_id[ID_BYTES];
     uint8_t pd_id[ID_BYTES];
-    uint8_t suite;            /* enum suite, of the volume */
-    uint32_t active;          /* version that new headers use */
-    uint32_t least;           /* least version that a header may have */
-    uint32_t count;           /* of versions[], 1..KEYSET_VERSIONS_MAX */
+    uint8_t suite;   /* enum suite, of the volume */
+    uint32_t active; /* version that new headers use */
+    uint32_t least;  /* least version that a header may have */
+    uint32_t count;  /* of versions[], 1..KEYSET_VERSIONS_MAX */
     struct {
         uint32_t version;
         uint8_t key[LFS_KEY_BYTES];

@@ -24,6 +24,6 @@ int rangeset_remove(struct rangeset *s, uint64_t lo, uint64_t hi);
 int rangeset_merge(struct rangeset *into, const struct rangeset *from);
 bool rangeset_has(const struct rangeset *s, uint64_t v);
 bool rangeset_meets(const struct rangeset *s, uint64_t lo, uint64_t hi); /* any of [lo, hi) in the set */
-void rangeset_clear(struct rangeset *s);                               /* frees; the set is empty */
+void rangeset_clear(struct rangeset *s);                                 /* frees; the set is empty */
 
 #endif

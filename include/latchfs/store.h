@@ -5,7 +5,8 @@
  * number) of the backing file; references are counted, and the node stays valid while you hold one.
  * Creations use the calling thread's fsuid, fsgid and umask.
  *
- * Errors: see err.h. LFS_ERR_NOKEY everywhere while the volume is locked, but for the calls marked [locked]. */
+ * Errors: see err.h. LFS_ERR_NOKEY everywhere while the volume is locked, but for the calls marked [locked].
+ */
 #ifndef LATCHFS_STORE_H
 #define LATCHFS_STORE_H
 
@@ -24,19 +25,19 @@ struct node;
 /* ---- volume ---- */
 
 struct volume_options {
-    bool read_only;          /* no journal is replayed in place, nothing is written */
-    bool ignore_journal;     /* the override for a missing or unreadable journal */
-    uint64_t journal_bytes;  /* ring size; 0: 64 MiB */
-    bool kernel_times;       /* a write leaves mtime alone: the kernel sends it (writeback cache) */
-    unsigned flush_seconds;  /* the flusher's period; 0: 5 */
-    bool no_flusher;         /* the caller calls volume_checkpoint itself (tests) */
+    bool read_only;         /* no journal is replayed in place, nothing is written */
+    bool ignore_journal;    /* the override for a missing or unreadable journal */
+    uint64_t journal_bytes; /* ring size; 0: 64 MiB */
+    bool kernel_times;      /* a write leaves mtime alone: the kernel sends it (writeback cache) */
+    unsigned flush_seconds; /* the flusher's period; 0: 5 */
+    bool no_flusher;        /* the caller calls volume_checkpoint itself (tests) */
 };
 
 struct replay_report {
     bool unclean;            /* entries were found */
     uint64_t entries, files; /* applied, and files they changed */
-    uint64_t skipped;        /* entries not applied: older generation, or file not found and not known removed */
-    uint64_t torn;           /* entries not applied: their fresh data never reached the disk */
+    uint64_t skipped; /* entries not applied: older generation, or file not found and not known removed */
+    uint64_t torn;    /* entries not applied: their fresh data never reached the disk */
 };
 
 /* Opens a volume directory with the keys of its root: takes the lock on the journal (LFS_ERR_BUSY), removes
@@ -83,10 +84,10 @@ void volume_each_node(struct volume *v, void (*fn)(struct node *n, void *arg), v
 
 /* ---- nodes ---- */
 
-struct node *volume_root(struct volume *v);   /* borrowed; lives as long as the volume */
+struct node *volume_root(struct volume *v); /* borrowed; lives as long as the volume */
 void node_ref(struct node *n);
 void node_unref(struct node *n, uint64_t count);
-mode_t node_type(const struct node *n);       /* S_IFMT bits */
+mode_t node_type(const struct node *n); /* S_IFMT bits */
 uint64_t node_ino(const struct node *n);
 
 /* st_size is the plaintext's; st_ino, st_nlink, st_blocks, owner, mode, times as the backing file's. */
@@ -99,12 +100,14 @@ int node_setattr(struct node *n, const struct stat *want, unsigned valid, struct
 /* All that follow and answer a node give the caller one reference. Names are plaintext, NUL-terminated. */
 int node_lookup(struct node *dir, const char *name, struct stat *st, struct node **out);
 /* A regular file; with excl, -EEXIST when there. *created may be NULL. The file is not opened. */
-int node_create(struct node *dir, const char *name, mode_t mode, bool excl, struct stat *st, struct node **out);
-int node_mknod(struct node *dir, const char *name, mode_t mode, dev_t rdev, struct stat *st, struct node **out);
+int node_create(struct node *dir, const char *name, mode_t mode, bool excl, struct stat *st,
+                struct node **out);
+int node_mknod(struct node *dir, const char *name, mode_t mode, dev_t rdev, struct stat *st,
+               struct node **out);
 int node_mkdir(struct node *dir, const char *name, mode_t mode, struct stat *st, struct node **out);
 int node_symlink(struct node *dir, const char *name, const char *target, struct stat *st, struct node **out);
-/* *out is n, but for a symlink that is linked into another directory: its target is bound to its directory, so a
- * new symlink of the same owner and times is made there. */
+/* *out is n, but for a symlink that is linked into another directory: its target is bound to its directory,
+ * so a new symlink of the same owner and times is made there. */
 int node_link(struct node *n, struct node *dir, const char *name, struct stat *st, struct node **out);
 int node_unlink(struct node *dir, const char *name);
 int node_rmdir(struct node *dir, const char *name);
@@ -117,8 +120,8 @@ struct dir_stream;
 struct dir_entry {
     char name[NAME_PLAIN_MAX + 1];
     uint64_t ino;
-    mode_t type;      /* S_IFMT bits, 0 if unknown */
-    uint64_t cookie;  /* position after this entry */
+    mode_t type;     /* S_IFMT bits, 0 if unknown */
+    uint64_t cookie; /* position after this entry */
 };
 int dir_open(struct node *dir, struct dir_stream **out);
 void dir_close(struct dir_stream *d);

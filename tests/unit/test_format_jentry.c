@@ -9,8 +9,11 @@ static struct journal_keys keys;
 
 static struct journal_super sample_super(void)
 {
-    struct journal_super s = {.counter = 7, .generation = 1234567890123, .ring_bytes = JOURNAL_RING_MIN,
-                              .tail_pos = 64 * 99, .tail_seq = 42};
+    struct journal_super s = {.counter = 7,
+                              .generation = 1234567890123,
+                              .ring_bytes = JOURNAL_RING_MIN,
+                              .tail_pos = 64 * 99,
+                              .tail_seq = 42};
     memset(s.volume_id, 0xa1, sizeof s.volume_id);
     memset(s.incarnation, 0xb2, sizeof s.incarnation);
     memset(s.tail_mac, 0xc3, sizeof s.tail_mac);
@@ -49,8 +52,8 @@ static void test_super_every_bit(void **state)
 static void test_head_round_trip(void **state)
 {
     uint8_t bytes[JENTRY_HEAD_BYTES];
-    struct jentry_head got, h = {.total = jentry_total(700, 8192), .seq = 5, .ino = 77, .item_bytes = 700,
-                                 .data_bytes = 8192};
+    struct jentry_head got,
+        h = {.total = jentry_total(700, 8192), .seq = 5, .ino = 77, .item_bytes = 700, .data_bytes = 8192};
     memset(h.file_id, 9, ID_BYTES);
     jentry_head_encode(&h, bytes);
     assert_int_equal(jentry_head_decode(bytes, &got), 0);
@@ -87,7 +90,7 @@ static size_t sample_items(uint8_t *buf, size_t size)
 
 static void test_items_round_trip(void **state)
 {
-    static const uint8_t order[] = {JITEM_PATH, JITEM_CUT,  JITEM_PUNCH,   JITEM_CHUNKS,
+    static const uint8_t order[] = {JITEM_PATH,   JITEM_CUT,  JITEM_PUNCH,   JITEM_CHUNKS,
                                     JITEM_INLINE, JITEM_MARK, JITEM_REMOVED, JITEM_HEADER};
     uint8_t buf[2048];
     size_t len = sample_items(buf, sizeof buf), n = 0;

@@ -247,7 +247,7 @@ static void stored_path(uint64_t ino, char out[static 512])
 static void test_moved_directory_is_refused(void **state)
 {
     struct node *a = make_dir(volume_root(v), "a"), *b = make_dir(volume_root(v), "b");
-    struct node *x = make_dir(a, "x"), *y = make_dir(b, "x"), *n;
+    struct node *x = make_dir(a, "x"), *y = make_dir(b, "x"), *n = NULL;
     char px[512], py[512], tmp[600];
     struct stat st;
     node_unref(make_file(x, "f", "x"), 1);
@@ -322,7 +322,8 @@ static void test_symlinks(void **state)
 
 static void test_hard_links(void **state)
 {
-    struct node *root = volume_root(v), *d = make_dir(root, "d"), *f = make_file(root, "f", "both"), *n, *linked;
+    struct node *root = volume_root(v), *d = make_dir(root, "d"), *f = make_file(root, "f", "both"), *n,
+                *linked;
     struct stat st;
     assert_int_equal(node_link(f, d, long_a, &st, &linked), 0);
     assert_ptr_equal(linked, f);
