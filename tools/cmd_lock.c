@@ -3,8 +3,12 @@
 #include "keyd_conn.h"
 #include "unlock.h"
 
+#include "latchfs/mountctl.h"
+
 #include <limits.h>
 #include <stdio.h>
+#include <string.h>
+#include <time.h>
 
 static int run_lock(int argc, char **argv)
 {
@@ -47,6 +51,28 @@ const struct command cmd_lock = {
 
 /* ---- unlock ---- */
 
+#define MOUNTS_WAIT_MS 3000
+#define MOUNTS_POLL_MS 20
+
+static int is_locked_mount(const char *socket_path, const struct mount_status *st, void *volume_id)
+{
+    (void)socket_path;
+    return st->locked && memcmp(st->volume_id, volume_id, ID_BYTES) == 0;
+}
+
+/* latch-keyd tells the mounts and does not wait for them; a script that goes on to use one must not find it
+ * locked. False if one stays so. */
+static bool wait_for_mounts(uint8_t volume_id[static ID_BYTES])
+{
+    const struct timespec pause = {.tv_nsec = MOUNTS_POLL_MS * 1000000};
+    for (int waited = 0; waited < MOUNTS_WAIT_MS; waited += MOUNTS_POLL_MS) {
+        if (mountctl_each(is_locked_mount, volume_id) <= 0)
+            return true;
+        nanosleep(&pause, NULL);
+    }
+    return false;
+}
+
 static int run_unlock(int argc, char **argv)
 {
     enum { OPT_OLDER = OPT_NEXT };
@@ -71,7 +97,8 @@ static int run_unlock(int argc, char **argv)
     if (code == LFS_EXIT_OK)
         code = volume_unlock_with(&v, &source, older);
     if (code == LFS_EXIT_OK)
-        printf("%s: unlocked\n", cli_quote(v.path, quoted, sizeof quoted));
+        printf("%s: unlocked%s\n", cli_quote(v.path, quoted, sizeof quoted),
+               wait_for_mounts(v.ks->volume_id) ? "" : "; a mount of it is still locked, see 'latch status'");
     return code;
 }
 

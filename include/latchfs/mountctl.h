@@ -5,12 +5,12 @@
  * mode 0600; the peer must be the mount's own uid or root. One message asks, one answers, in little-endian
  * integers:
  *
- *   request   version u16 = 1 | kind u16
- *   answer    version u16 = 1 | kind u16 | error i32 (0, or as in err.h) | status, when kind is
- * MOUNTCTL_STATUS status    volume id 16 | pid u32 | flags u32 | mounted at u64 (seconds since 1970) | nodes,
- * open fds, pinned fds, journal bytes, journal used, authentication failures, checkpoints, journal syncs,
- * open files, WRITE requests: u64 each | replay: unclean u8, entries, files, skipped, torn u64 each | volume
- * path: length u16, bytes | mount point: the same
+ * - request: version u16 = 1 | kind u16
+ * - answer: version u16 = 1 | kind u16 | error i32 (0, or as in err.h) | status, when kind is MOUNTCTL_STATUS
+ * - status: volume id 16 | pid u32 | flags u32 | mounted at u64 (seconds since 1970) | nodes, open fds,
+ * pinned fds, journal bytes, journal used, authentication failures, checkpoints, journal syncs, open files,
+ * WRITE requests: u64 each | replay: unclean u8, entries, files, skipped, torn u64 each | volume path: length
+ *   u16, bytes | mount point: the same
  *
  * An unknown version or kind is answered with LFS_ERR_UNSUPPORTED, a malformed request ends the connection.
  */

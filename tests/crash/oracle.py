@@ -43,6 +43,7 @@ class Oracle:
         self.root = Node("d")
         self.trees = [self.flatten()]  # after 0, 1, 2 ... operations on names
         self.tree_floor = 0            # index of the oldest that a cut may leave
+        self.between = {}              # index of a tree -> (number of its operation, the tree half-way)
         self.name_ops = 0
         self.open = {}                 # number -> (kind, began, whatever the end needs)
         self.open_trees = 0            # operations on names that have begun and not ended
@@ -178,6 +179,9 @@ class Oracle:
         self.name_ops += 1
         if kind == "rename":
             node, old = self.move(path, other, flags)
+            if old and old.kind == "d" and not flags & EXCHANGE:
+                # The two change places before the old one goes (docs/DECISIONS.md): it may be left, empty.
+                self.between[self.name_ops] = (number, {**self.flatten(), path: Node("d")})
             if old and old.kind == "f" and not flags & EXCHANGE:
                 barrier = Change(number, node.size, {})
                 barrier.began, barrier.replaces = seq, self.name_ops
@@ -225,8 +229,7 @@ class Oracle:
         last = len(self.trees) - 1
         least = last - self.open_trees if killed else self.tree_floor
         wrong = None
-        for index in range(last, least - 1, -1):
-            tree = self.trees[index]
+        for index, tree in self.candidates(least, last, killed):
             found = missed = same_tree(tree, dump)
             if not missed:
                 found = []
@@ -240,6 +243,13 @@ class Oracle:
             if wrong is None or rank < best_rank:
                 wrong, best, best_rank = found, index, rank
         return ["against the names after operation %d of %d..%d:" % (best, least, last)] + wrong
+
+    def candidates(self, least, last, killed):
+        for index in range(last, least - 1, -1):
+            yield index, self.trees[index]
+            number, tree = self.between.get(index, (None, None))
+            if tree is not None and (not killed or number in self.open):
+                yield index, tree
 
     @staticmethod
     def possible(node, index, killed):
