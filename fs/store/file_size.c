@@ -171,8 +171,11 @@ int file_truncate_locked(struct file *f, uint64_t size, uint64_t *reserved)
     if (f->state == CONTENT_INLINE) {
         uint64_t more = 16 * 1024;
         int r = journal_reserve(f->n->vol->journal, more, true);
-        if (!r)
-            r = file_to_paged(f, &more);
+        if (r)
+            return r;
+        r = file_to_paged(f, &more);
+        if (more)
+            journal_unreserve(f->n->vol->journal, more);
         return r ? r : grow_paged(f, size, reserved);
     }
     return size < f->hdr.size ? shrink_paged(f, size, reserved) : grow_paged(f, size, reserved);
@@ -267,8 +270,11 @@ static int zero_part(struct file *f, uint64_t off, uint64_t len)
     if (r || have <= off % PAGE_BYTES)
         return r;
     r = journal_reserve(f->n->vol->journal, reserved, true);
-    if (!r)
-        r = file_write_locked(f, zeros, (size_t)len, off, &reserved);
+    if (r)
+        return r;
+    r = file_write_locked(f, zeros, (size_t)len, off, &reserved);
+    if (reserved)
+        journal_unreserve(f->n->vol->journal, reserved);
     return r;
 }
 
