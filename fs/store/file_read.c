@@ -131,7 +131,9 @@ static int read_group(struct opener *o, int fd, uint64_t first, uint32_t count, 
     struct placed_run run = {0};
     if (!buf)
         return -ENOMEM;
-    int r = o->f->placed_state == CONTENT_PAGED ? read_placed(fd, first, count, buf, &run) : 0;
+    /* Of a file that a replay would make paged, fresh pages may be there already. */
+    bool paged = o->f->placed_state == CONTENT_PAGED || o->f->replayed;
+    int r = paged ? read_placed(fd, first, count, buf, &run) : 0;
     for (uint32_t i = 0; !r && i < count; i++) {
         uint64_t chunk = first + i, start = chunk * PAGE_BYTES;
         uint32_t skip = off > start ? (uint32_t)(off - start) : 0;

@@ -24,10 +24,12 @@ static int settle(struct side *s)
 {
     if (!S_ISREG(s->st.st_mode))
         return 0;
-    struct node *n = node_find(s->e.dir->vol, &s->st);
-    if (!n)
-        return 0;
-    int r = file_settle(n);
+    struct node *n;
+    /* One that nobody knew is made: what was written to it before it was forgotten may not be on disk. */
+    int r = node_obtain(s->e.dir, &s->st, s->e.cn.stored, &n);
+    if (r)
+        return r;
+    r = file_settle(n);
     node_unref(n, 1);
     return r;
 }

@@ -264,6 +264,15 @@ static void use_volume(struct check *c)
     remember(c, "used-after", data, 3 * PAGE_BYTES, ino);
 }
 
+static uint64_t first_bad(struct node *n, uint64_t size)
+{
+    uint8_t page[PAGE_BYTES];
+    uint64_t at = 0;
+    while (at < size && file_read(n, page, sizeof page, at) >= 0)
+        at += sizeof page;
+    return at / PAGE_BYTES;
+}
+
 static void verify_file(struct check *c, const struct held *h)
 {
     uint8_t *data = malloc(h->size + 1);
@@ -272,7 +281,8 @@ static void verify_file(struct check *c, const struct held *h)
         lab_die("no memory");
     ssize_t r = file_read(n, data, h->size + 1, 0);
     if (r < 0)
-        fail(c, "after use: %s: %s", h->path, lfs_strerror((int)r));
+        fail(c, "after use: %s chunk %llu of %llu: %s", h->path, (unsigned long long)first_bad(n, h->size),
+             (unsigned long long)(h->size / PAGE_BYTES), lfs_strerror((int)r));
     else if ((uint64_t)r != h->size)
         fail(c, "after use: %s has %lld bytes, not %llu", h->path, (long long)r, (unsigned long long)h->size);
     for (uint64_t i = 0; r == (ssize_t)h->size && i < h->size; i++) {
