@@ -24,8 +24,7 @@ struct signals {
     sigset_t mask;
 };
 
-/* The watched ones are blocked but while read_line waits, so that none falls between its test and its wait.
- */
+/* The watched ones are blocked but while read_byte waits, so that none falls between a test and the wait. */
 static void watch_signals(struct signals *old)
 {
     struct sigaction sa = {.sa_handler = note_signal};
@@ -68,8 +67,7 @@ static ssize_t read_byte(int fd, const sigset_t *mask, char *c)
     }
 }
 
-/* The terminal's line discipline ends a line; what does not fit is read away, so that it goes nowhere else.
- */
+/* The terminal's line discipline ends a line. What does not fit is read away: it must go nowhere else. */
 static ssize_t read_line(int fd, const sigset_t *mask, char *buf, size_t len)
 {
     size_t n = 0;

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static int stat_at(struct node *n, struct stat *st)
@@ -101,12 +103,27 @@ static int chmod_named(struct node *n, mode_t mode)
     return r;
 }
 
+/* A special file without a name is held by a descriptor that is only a path. */
+static int chmod_path_fd(struct node *n, mode_t mode)
+{
+    char proc[40];
+    int fd;
+    if (!fd_try(n, false, &fd))
+        return -ESTALE;
+    snprintf(proc, sizeof proc, "/proc/self/fd/%d", fd); /* for kernels before 6.6 */
+    int r = syscall(SYS_fchmodat2, fd, "", mode, AT_EMPTY_PATH) == 0 || chmod(proc, mode) == 0 ? 0 : -errno;
+    node_fd_put(n);
+    return r;
+}
+
 static int set_mode(struct node *n, mode_t mode)
 {
     mode &= 07777;
     keep_access(n, mode);
     int r = chmod_fd(n, mode);
-    return r == -EBADF ? chmod_named(n, mode) : r;
+    if (r == -EBADF)
+        r = chmod_named(n, mode);
+    return r == -ESTALE ? chmod_path_fd(n, mode) : r;
 }
 
 static int change(struct node *n, const struct stat *want, unsigned valid)

@@ -8,10 +8,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#ifndef SYS_fchmodat2
-#define SYS_fchmodat2 452
-#endif
-
 int fd_openat(struct volume *v, int dirfd, const char *name, int flags, mode_t mode)
 {
     flags |= O_CLOEXEC | O_NOFOLLOW | O_NOCTTY;

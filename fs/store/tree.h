@@ -10,6 +10,10 @@
 #include "latchfs/buf.h"
 #include "latchfs/dirrec.h"
 
+#ifndef SYS_fchmodat2 /* Linux 6.6 */
+#define SYS_fchmodat2 452
+#endif
+
 /* ---- public calls: between begin and end ---- */
 
 int tree_begin(struct volume *v);        /* for reading: volume_enter */

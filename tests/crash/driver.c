@@ -43,11 +43,12 @@ struct volume_options lab_options(void)
     return (struct volume_options){.journal_bytes = 1, .no_flusher = true};
 }
 
-static struct volume *open_volume(const char *dir, const struct volume_options *o)
+struct volume *lab_open(const char *dir)
 {
+    struct volume_options o = lab_options();
     struct keyset *k = lab_keys();
     struct volume *v;
-    int r = volume_open(dir, k, o, NULL, &v);
+    int r = volume_open(dir, k, &o, NULL, &v);
     keyset_free(k);
     if (r)
         lab_die("open %s: %s", dir, lfs_strerror(r));
@@ -75,8 +76,7 @@ static int run(const char *name, const char *seed, const char *dir)
         lab_die("create %s: %s", dir, lfs_strerror(r));
     close(fd);
     say("created\n");
-    struct volume_options o = lab_options();
-    struct lab l = {.v = open_volume(dir, &o), .random = strtoull(seed, NULL, 0)};
+    struct lab l = {.v = lab_open(dir), .dir = dir, .random = strtoull(seed, NULL, 0)};
     w->run(&l);
     lab_release(&l);
     say("closing\n");
@@ -89,8 +89,7 @@ static int run(const char *name, const char *seed, const char *dir)
 
 static int recover(const char *dir)
 {
-    struct volume_options o = lab_options();
-    int r = volume_close(open_volume(dir, &o));
+    int r = volume_close(lab_open(dir));
     if (r)
         lab_die("close: %s", lfs_strerror(r));
     return 0;

@@ -12,6 +12,7 @@ _Noreturn void lab_die(const char *fmt, ...) __attribute__((format(printf, 1, 2)
 struct keyset *lab_keys(void);
 /* Options of every mount: the smallest journal, no flusher. */
 struct volume_options lab_options(void);
+struct volume *lab_open(const char *dir);
 
 /* ---- operations (ops.c): one call of the store each, with begin and end in the trace. Paths are plaintext,
  * from the volume's root, without a leading slash. Any error ends the driver. ---- */
@@ -20,6 +21,7 @@ struct volume_options lab_options(void);
 
 struct lab {
     struct volume *v;
+    const char *dir;
     uint64_t ops, random;
     struct node *kept[LAB_KEPT_MAX]; /* files left open */
     size_t kept_count;
@@ -48,6 +50,9 @@ void op_symlink(struct lab *l, const char *path, const char *target);
 void op_setxattr(struct lab *l, const char *path, const char *name, size_t len);
 void op_checkpoint(struct lab *l); /* everything durable and in place */
 void op_round(struct lab *l);      /* what the flusher does once in a while */
+
+void op_remount(struct lab *l); /* unmounts and mounts again */
+bool op_exists(struct lab *l, const char *path);
 
 /* The node at a path, with a reference. */
 struct node *lab_node(struct volume *v, const char *path);

@@ -316,3 +316,25 @@ void op_round(struct lab *l)
     }
     end(&op, r);
 }
+
+void op_remount(struct lab *l)
+{
+    struct op op = begin(l, "round", "", "", 0, 0, NULL, 0); /* promises as little */
+    lab_release(l);
+    int r = volume_close(l->v);
+    if (!r)
+        l->v = lab_open(l->dir);
+    end(&op, r);
+}
+
+bool op_exists(struct lab *l, const char *path)
+{
+    const char *name;
+    struct stat st;
+    struct node *dir = parent_of(l->v, path, &name), *n;
+    int r = node_lookup(dir, name, &st, &n);
+    if (!r)
+        node_unref(n, 1);
+    node_unref(dir, 1);
+    return r == 0;
+}

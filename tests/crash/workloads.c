@@ -273,6 +273,37 @@ static void names(struct lab *l)
     }
 }
 
+/* Long names moved between directories with long names: to a free name, over another, exchanged. */
+static void moves(struct lab *l)
+{
+    char dir[2][NAME_PLAIN_MAX + 1], name[NAME_PLAIN_MAX + 1], from[600], to[600];
+    for (int i = 0; i < 2; i++) {
+        long_name(dir[i], i, 200);
+        op_mkdir(l, dir[i]);
+    }
+    for (int i = 0; i < 45; i++) {
+        int kind = i % 5; /* of what stands under this name, always */
+        long_name(name, kind, kind % 2 ? 250 : 12);
+        snprintf(from, sizeof from, "%s/%s", dir[0], name);
+        snprintf(to, sizeof to, "%s/%s", dir[1], name);
+        if (op_exists(l, from))
+            ; /* came back by an exchange */
+        else if (kind == 3)
+            op_symlink(l, from, i % 2 ? to : "short");
+        else if (kind == 4)
+            op_mkdir(l, from);
+        else
+            op_create(l, from);
+        if (kind < 3) {
+            op_append(l, from, 1 + lab_random(l, 8000));
+            settle(l, from, 6);
+        }
+        op_rename(l, from, to, !op_exists(l, to) ? RENAME_NOREPLACE : lab_random(l, 2) ? RENAME_EXCHANGE : 0);
+        if (lab_random(l, 6) == 0)
+            op_dirsync(l, dir[lab_random(l, 2)]);
+    }
+}
+
 /* Hard links, symbolic links replaced, files unlinked with changes under way, attributes. */
 static void links(struct lab *l)
 {
@@ -318,6 +349,22 @@ static void removing(struct lab *l)
             op_unlink(l, name);
         for (uint64_t k = lab_random(l, 5); k > 1; k--)
             op_round(l);
+    }
+}
+
+/* Mounted again and again: the journal is emptied, dropped, and begun anew. */
+static void remount(struct lab *l)
+{
+    char name[32];
+    for (int i = 0; i < 14; i++) {
+        for (int k = 0; k < 8; k++) {
+            snprintf(name, sizeof name, "re%d", (int)lab_random(l, 6));
+            if (!op_exists(l, name))
+                op_create(l, name);
+            op_write(l, name, lab_random(l, 3) ? 0 : lab_random(l, 30000), 1 + lab_random(l, 12000));
+            settle(l, name, 8);
+        }
+        op_remount(l);
     }
 }
 
@@ -452,8 +499,9 @@ static void threads(struct lab *l)
 }
 
 const struct workload workloads[] = {
-    {"overwrite", overwrite}, {"append", append}, {"grow", grow},       {"truncate", truncating},
-    {"punch", punch},         {"small", small},   {"saving", saving},   {"tree", tree},
-    {"names", names},         {"links", links},   {"remove", removing}, {"wrap", wrap},
-    {"fresh", fresh},         {"mixed", mixed},   {"threads", threads}, {NULL, NULL},
+    {"overwrite", overwrite}, {"append", append}, {"grow", grow},     {"truncate", truncating},
+    {"punch", punch},         {"small", small},   {"saving", saving}, {"tree", tree},
+    {"names", names},         {"moves", moves},   {"links", links},   {"remove", removing},
+    {"remount", remount},     {"wrap", wrap},     {"fresh", fresh},   {"mixed", mixed},
+    {"threads", threads},     {NULL, NULL},
 };
