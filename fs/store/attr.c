@@ -24,7 +24,7 @@ static int stat_at(struct node *n, struct stat *st)
 }
 
 /* Where the parent may not be searched, a descriptor of its own still tells. */
-static int get_attr(struct node *n, struct stat *st)
+int node_stat(struct node *n, struct stat *st)
 {
     struct stat raw;
     int fd, r = stat_at(n, &raw);
@@ -45,7 +45,7 @@ int node_getattr(struct node *n, struct stat *st)
     int r = volume_enter(v, true);
     if (r == LFS_ERR_NOKEY && n == v->root)
         return fstat(v->root_fd, st) ? -errno : 0;
-    return r ? r : tree_end(v, get_attr(n, st));
+    return r ? r : tree_end(v, node_stat(n, st));
 }
 
 /* ---- changes ---- */

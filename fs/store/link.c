@@ -156,35 +156,19 @@ static int do_link(const struct entry *e, void *arg)
     return r;
 }
 
-/* Owner and times of the new symlink become those of the old one. */
-static int copy_owner(struct node *from, const struct entry *e, struct symlink_args *a)
-{
-    struct stat st;
-    struct node_at at;
-    int r = node_at_get(from, &at);
-    if (r)
-        return r;
-    r = fstatat(at.fd, at.name, &st, at.flags) ? -errno : 0;
-    node_at_put(&at);
-    const struct timespec times[2] = {st.st_atim, st.st_mtim};
-    if (!r && (st.st_uid != a->st.st_uid || st.st_gid != a->st.st_gid) &&
-        fchownat(e->fd, e->cn.stored, st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW) && errno != EPERM)
-        r = -errno;
-    if (!r && utimensat(e->fd, e->cn.stored, times, AT_SYMLINK_NOFOLLOW))
-        r = -errno;
-    return r;
-}
-
 static int link_symlink_anew(struct node *n, struct entry *e, struct node **out)
 {
     char target[SYMLINK_PLAIN_MAX + 1];
     struct symlink_args a = {.target = target};
+    struct stat st;
     int r = readlink_node(n, target);
+    if (!r)
+        r = node_stat(n, &st);
     if (!r)
         r = add_entry(e, do_symlink, &a);
     if (r)
         return r;
-    copy_owner(n, e, &a); /* what can't be copied is no reason to fail: the link is there */
+    link_copy_attributes(e->fd, e->cn.stored, &st);
     *out = a.n;
     return 0;
 }

@@ -35,13 +35,6 @@ static int begin_dir(struct crossing *c)
     return r;
 }
 
-static void copy_attributes(int dirfd, const char *name, const struct stat *st)
-{
-    struct timespec t[2] = {st->st_atim, st->st_mtim};
-    if (fchownat(dirfd, name, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW) == 0 || errno == EPERM)
-        utimensat(dirfd, name, t, AT_SYMLINK_NOFOLLOW);
-}
-
 static int begin_link(struct crossing *c)
 {
     const struct entry *from = &c->from->e, *to = &c->to->e;
@@ -54,7 +47,7 @@ static int begin_link(struct crossing *c)
     r = link_make(v, to->fd, to->id, target, c->tmp);
     if (r)
         return r;
-    copy_attributes(to->fd, c->tmp, &c->from->st);
+    link_copy_attributes(to->fd, c->tmp, &c->from->st);
     if (fstatat(to->fd, c->tmp, &c->st, AT_SYMLINK_NOFOLLOW)) {
         r = -errno;
         link_remove(to->fd, c->tmp);

@@ -180,17 +180,18 @@ int rename_plain(struct side *from, struct side *to, struct victim *w)
     return r;
 }
 
-/* The old link is now under the new name, sealed for the other directory: the new one replaces it. Its
- * sidecar stayed behind. */
-static int renew_link(struct crossing *c)
+/* The new link replaces what stands under its name: the old one, after an exchange, or with swapped the other
+ * of two links. The sidecar of what it replaces goes. */
+static int renew_link(struct crossing *c, bool swapped)
 {
+    const struct side *home = swapped ? c->to : c->from; /* of the link that is replaced */
     char sidecar[LINK_SIDECAR_MAX];
     if (c->kind != CROSS_LINK)
         return 0;
-    link_sidecar(c->to->e.fd, c->to->e.cn.stored, &c->from->st, sidecar);
+    link_sidecar(c->to->e.fd, c->to->e.cn.stored, &home->st, sidecar);
     int r = crossing_place_link(c, 0);
-    if (!r && sidecar[0] && c->from->st.st_nlink == 1)
-        unlinkat(c->from->e.fd, sidecar, 0);
+    if (!r && sidecar[0] && home->st.st_nlink == 1)
+        unlinkat(home->e.fd, sidecar, 0);
     return r;
 }
 
@@ -198,7 +199,10 @@ static int renew_link(struct crossing *c)
 static int exchange_locked(struct side *from, struct side *to, struct crossing c[static 2], struct place *pf,
                            struct place *pt, bool *moved)
 {
-    int r = rename_at(from, to, RENAME_EXCHANGE);
+    /* Two links need no exchange, which would leave both sealed for the wrong directory until they are
+     * renewed. */
+    bool links = c[0].kind == CROSS_LINK && c[1].kind == CROSS_LINK;
+    int r = links ? 0 : rename_at(from, to, RENAME_EXCHANGE);
     if (r)
         return r;
     *moved = true;
@@ -206,8 +210,8 @@ static int exchange_locked(struct side *from, struct side *to, struct crossing c
         *pf = place_swap(from->n, *pf);
     if (to->n)
         *pt = place_swap(to->n, *pt);
-    r = renew_link(&c[0]);
-    int other = renew_link(&c[1]);
+    r = renew_link(&c[0], links);
+    int other = renew_link(&c[1], links);
     return r ? r : other;
 }
 

@@ -256,8 +256,8 @@ static int read_place(struct replay *p, struct file *f, int fd, const uint8_t *i
     f->hdr = h;
     f->state = f->placed_state = h.state == FILE_PAGED ? CONTENT_PAGED : CONTENT_INLINE;
     f->placed_length = f->reserved_to = (uint64_t)st.st_size;
-    /* A putting in place that was cut may have left records up to the end of the file, and stale ones behind it up
-     * to the end of its tag page. */
+    /* A putting in place that was cut may have left records up to the end of the file, and stale ones behind
+     * it up to the end of its tag page. */
     uint64_t size = 0;
     layout_size(f->placed_length, &size);
     uint64_t chunks = layout_chunks(size > h.size ? size : h.size);

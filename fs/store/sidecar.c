@@ -195,3 +195,10 @@ int link_fix_size(int dirfd, const char *stored, struct stat *st)
     st->st_size = plain;
     return 0;
 }
+
+void link_copy_attributes(int dirfd, const char *stored, const struct stat *st)
+{
+    struct timespec t[2] = {st->st_atim, st->st_mtim};
+    if (fchownat(dirfd, stored, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW) == 0 || errno == EPERM)
+        utimensat(dirfd, stored, t, AT_SYMLINK_NOFOLLOW);
+}

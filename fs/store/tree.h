@@ -117,6 +117,9 @@ int fd_chmodat(int dirfd, const char *name, mode_t mode);
 void fd_grant_lock(struct volume *v);
 void fd_grant_unlock(struct volume *v);
 
+/* node_getattr inside tree_begin and tree_end (attr.c). */
+int node_stat(struct node *n, struct stat *st);
+
 /* ---- entries (tree.c) ---- */
 
 /* A name in a directory, in use: the directory's descriptor is borrowed. */
@@ -159,6 +162,8 @@ int long_name_read(struct volume *v, int dirfd, const char *stored,
 /* Makes the backing link dirfd/stored for target in the directory with this id. */
 int link_make(struct volume *v, int dirfd, const uint8_t id[static ID_BYTES], const char *target,
               const char *stored);
+/* A link made anew gets owner and times of the one it stands for, as far as they can be had. */
+void link_copy_attributes(int dirfd, const char *stored, const struct stat *st);
 /* Removes dirfd/stored and, with its last link, the sidecar. */
 int link_remove(int dirfd, const char *stored);
 /* Name of the sidecar of the link dirfd/stored, "" if it has none. */

@@ -370,7 +370,7 @@ class Disk:
                 names.apply(op)
         image = Image(self.root, names)
         torn = []
-        for inode in names.inodes(self.root):
+        for inode in sorted(names.inodes(self.root), key=lambda i: i.ino):  # names differ from run to run
             if inode.kind == "f":
                 image.content[inode] = Sampler(inode, upto, rnd).result(torn)
         rnd.shuffle(torn)
