@@ -226,6 +226,16 @@ int file_truncate(struct node *n, uint64_t size)
 
 /* ---- fallocate ---- */
 
+/* False for a request that can't be met: the backing filesystem would fill up before it says so. */
+static bool has_room(int fd, uint64_t bytes)
+{
+    struct statvfs vfs;
+    struct stat st;
+    if (fstatvfs(fd, &vfs) || fstat(fd, &st))
+        return true;
+    return bytes / vfs.f_frsize <= vfs.f_bfree + (uint64_t)st.st_blocks * 512 / vfs.f_frsize;
+}
+
 /* Allocates the backing pages of [off, off + len) in one call. */
 static int allocate(struct file *f, uint64_t off, uint64_t len)
 {
@@ -235,7 +245,7 @@ static int allocate(struct file *f, uint64_t off, uint64_t len)
     int fd, r = node_fd_get(f->n, true, &fd);
     if (r)
         return r;
-    r = io_fallocate(fd, FALLOC_FL_KEEP_SIZE, lo, hi - lo);
+    r = has_room(fd, hi - lo) ? io_fallocate(fd, FALLOC_FL_KEEP_SIZE, lo, hi - lo) : -ENOSPC;
     node_fd_put(f->n);
     if (!r && hi > f->reserved_to)
         f->reserved_to = hi;

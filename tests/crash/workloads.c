@@ -234,9 +234,10 @@ static void tree(struct lab *l)
 
 static void long_name(char out[static NAME_PLAIN_MAX + 1], int i, size_t len)
 {
+    char tag[16];
+    size_t n = (size_t)snprintf(tag, sizeof tag, "n%d-", i);
     memset(out, 'a' + i % 26, len);
-    snprintf(out, 12, "n%d", i);
-    out[strlen(out)] = '-';
+    memcpy(out, tag, n);
     out[len] = '\0';
 }
 

@@ -11,7 +11,6 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -36,7 +35,6 @@ def pytest_collection_modifyitems(items):
 
 _WATCHDOG = """
 import os, select, sys
-from pathlib import Path
 limit = None
 while True:
     ready, _, _ = select.select([0], [], [], limit)

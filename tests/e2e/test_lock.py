@@ -1,0 +1,146 @@
+"""latch lock and unlock under a mount."""
+
+
+
+import pytest
+
+from fsbox import PLAIN, check_volume
+from syscalls import errno_of, opened, pattern, read_file, write_file
+from volumes import NAME, check, fill, mounts_of, unlock
+
+pytest_plugins = ["fsbox"]
+pytestmark = pytest.mark.skipif(PLAIN, reason="about volumes")
+
+def test_lock_and_unlock(volume):
+    with volume.mount() as m:
+        fill(m.path)
+        check(m.path)
+        volume.lock().ok()
+        for call in (lambda: os.listdir(m.path), lambda: read_file(m / "random4096"), lambda: os.stat(m / "random1"),
+                     lambda: os.readlink(m / "link"), lambda: write_file(m / "new", b""), lambda: os.stat(m / "no"),
+                     lambda: os.getxattr(m / "random1", f"user.{NAME}"), lambda: os.unlink(m / "random4096"),
+                     lambda: os.mkdir(m / "d"), lambda: os.rename(m / "link", m / "l")):
+            assert errno_of(call) == errno.ENOKEY
+        assert m.is_mounted() and mounts_of(volume)[0]["locked"]
+        assert errno_of(os.stat, m.path) in (0, errno.ENOKEY)
+        unlock(volume)
+        check(m.path)
+        write_file(m / "new", b"works on")
+        os.unlink(m / "new")
+    with volume.mount() as m:
+        check(m.path)
+    check_volume(volume)
+
+
+def test_lock_with_open_files(volume):
+    """Handles stay; they are refused while locked, and work on afterwards. Dirty pages reach the disk."""
+    with volume.mount() as m:
+        with opened(m / "f", os.O_RDWR | os.O_CREAT) as fd:
+            os.write(fd, pattern(1, 200000))
+            result = volume.lock().ok()
+            assert "1 mount" in result.out
+            assert errno_of(os.pread, fd, 100, 0) == errno.ENOKEY
+            assert errno_of(os.pread, fd, 100, 150000) == errno.ENOKEY
+            assert write_error(fd) == errno.ENOKEY
+            unlock(volume)
+            assert os.pread(fd, 200000, 0) == pattern(1, 200000)
+            os.pwrite(fd, b"after", 0)
+            os.fsync(fd)
+        assert read_file(m / "f") == b"after" + pattern(1, 200000)[5:]
+
+
+def write_error(fd):
+    """The error of a write and a sync: with the writeback cache the write itself may succeed."""
+    return errno_of(os.pwrite, fd, b"x", 0) or errno_of(os.fsync, fd)
+
+
+def test_lock_saves_what_was_written(volume):
+    """kill -9 right after the lock loses nothing: it was on the disk before the keys went."""
+    m = volume.mount()
+    with m:
+        for i in range(50):
+            write_file(m / f"f{i}", pattern(i, 5000 * i))
+        volume.lock().ok()
+        m.crash()
+        m.mount().ok()
+        for i in range(50):
+            assert read_file(m / f"f{i}") == pattern(i, 5000 * i)
+
+
+def test_lock_under_load(volume):
+    """Writers and readers get ENOKEY, nothing worse; what they had synced reads back after the unlock."""
+    script = ("import os, sys, errno\nn = 0\nwhile True:\n"
+              "  try:\n"
+              "    fd = os.open(sys.argv[1] + '/f%d' % n, os.O_CREAT | os.O_RDWR)\n"
+              "    os.write(fd, b'%d' % n * 3000); os.fsync(fd); os.close(fd)\n"
+              "  except OSError as e:\n"
+              "    print(n); sys.exit(0 if e.errno == errno.ENOKEY else 1)\n"
+              "  n += 1\n")
+    with volume.mount() as m:
+        for turn in range(3):
+            top = m / f"t{turn}"
+            os.mkdir(top)
+            p = subprocess.Popen(["/usr/bin/python3", "-c", script, top], stdout=subprocess.PIPE, text=True)
+            try:
+                time.sleep(0.5)
+                volume.lock().ok()
+                out, _ = p.communicate(timeout=60)
+            finally:
+                p.kill()
+                p.wait()
+            assert p.returncode == 0, "another error than ENOKEY"
+            unlock(volume)
+            assert int(out) > 0
+            for n in range(int(out)):
+                assert read_file(top / f"f{n}") == b"%d" % n * 3000
+    check_volume(volume)
+
+
+def test_lock_drops_the_page_cache(volume):
+    """No page of a file stays with the kernel: a handle opened before finds nothing in memory."""
+    with volume.mount() as m:
+        write_file(m / "f", pattern(1, 4 << 20))
+        read_file(m / "f")
+
+        def resident(fd):
+            import ctypes
+            with mmap.mmap(fd, 4 << 20, prot=mmap.PROT_READ, flags=mmap.MAP_PRIVATE) as mapped:
+                pages = (ctypes.c_ubyte * 1024)()
+                libc = ctypes.CDLL(None, use_errno=True)
+                libc.mmap.restype = ctypes.c_void_p
+                libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
+                at = libc.mmap(None, 4 << 20, mmap.PROT_READ, mmap.MAP_SHARED, fd, 0)
+                assert libc.mincore(ctypes.c_void_p(at), ctypes.c_size_t(4 << 20), pages) == 0
+                libc.munmap(ctypes.c_void_p(at), ctypes.c_size_t(4 << 20))
+                assert len(mapped) == 4 << 20
+                return sum(p & 1 for p in pages)
+
+        with opened(m / "f", os.O_RDONLY) as fd:
+            assert resident(fd) == 1024
+            volume.lock().ok()
+            assert resident(fd) == 0
+            unlock(volume)
+            assert os.pread(fd, 4 << 20, 0) == pattern(1, 4 << 20)
+
+
+def test_lock_with_a_mapping(volume):
+    """A mapped page is gone as well: touching it is a bus error, not the old content."""
+    with volume.mount() as m:
+        write_file(m / "f", pattern(1, 100000))
+        ready = volume.path.with_name("ready")
+        script = ("import mmap, os, sys, time\nfd = os.open(sys.argv[1], os.O_RDONLY)\n"
+                  "m = mmap.mmap(fd, 100000, prot=mmap.PROT_READ); m[:]\nopen(sys.argv[2], 'w').close()\n"
+                  "while os.path.exists(sys.argv[2]): time.sleep(0.01)\n"
+                  "print(m[50000:50010].hex())\n")
+        p = subprocess.Popen(["/usr/bin/python3", "-c", script, m / "f", ready], stdout=subprocess.PIPE)
+        try:
+            harness.wait_until(ready.exists, what="the mapping")
+            volume.lock().ok()
+            ready.unlink()
+            out, _ = p.communicate(timeout=60)
+        finally:
+            p.kill()
+            p.wait()
+        assert out == b"" and p.returncode == -signal.SIGBUS
+        unlock(volume)
+        assert read_file(m / "f") == pattern(1, 100000)
