@@ -1,12 +1,19 @@
 """kill -9 of latchfs and latch-keyd: nothing synced is lost, every file reads."""
 
-
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
 
 import pytest
 
+import harness
 from fsbox import PLAIN, check_volume
 from syscalls import opened, pattern, read_file, syncfs, write_file
-from volumes import MODES, check, copied, fill, mounts_of, every_file_reads
+from volumes import MODES, check, copied, every_file_reads, fill, mounts_of
 
 pytest_plugins = ["fsbox"]
 pytestmark = pytest.mark.skipif(PLAIN, reason="about volumes")

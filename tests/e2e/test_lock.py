@@ -1,15 +1,22 @@
 """latch lock and unlock under a mount."""
 
-
+import errno
+import mmap
+import os
+import signal
+import subprocess
+import time
 
 import pytest
 
+import harness
 from fsbox import PLAIN, check_volume
 from syscalls import errno_of, opened, pattern, read_file, write_file
 from volumes import NAME, check, fill, mounts_of, unlock
 
 pytest_plugins = ["fsbox"]
 pytestmark = pytest.mark.skipif(PLAIN, reason="about volumes")
+
 
 def test_lock_and_unlock(volume):
     with volume.mount() as m:

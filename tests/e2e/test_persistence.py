@@ -1,9 +1,14 @@
 """What was written is read back elsewhere: another mount point, a copy of the volume, a read-only mount."""
 
-
+import errno
+import os
+import shutil
+import stat
+import subprocess
 
 import pytest
 
+import harness
 from fsbox import PLAIN, check_volume
 from syscalls import errno_of, opened, pattern, read_file, syncfs, write_file
 from volumes import MARKER, MODES, NAME, SIZES, check, copied, fill, mounts_of

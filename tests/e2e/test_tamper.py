@@ -1,6 +1,8 @@
 """What was changed in the ciphertext is refused, and nothing else is."""
 
-
+import errno
+import mmap
+import os
 
 import pytest
 
@@ -10,6 +12,7 @@ from volumes import CHUNK, SIZES, fill, mounts_of
 
 pytest_plugins = ["fsbox"]
 pytestmark = pytest.mark.skipif(PLAIN, reason="about volumes")
+
 
 def backing_of(volume, m, name):
     """The backing file of a plaintext name: inode numbers are the same."""

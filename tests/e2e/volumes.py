@@ -1,9 +1,12 @@
 """What the tests of volumes write, and how they look at it again."""
 
-
+import json
+import os
+import stat
 
 import pytest
 
+import harness
 from syscalls import opened, pattern, read_file, write_file
 
 MODES = pytest.mark.parametrize("options", [None, "writethrough"], ids=["writeback", "writethrough"])
