@@ -179,9 +179,9 @@ class Oracle:
         self.name_ops += 1
         if kind == "rename":
             node, old = self.move(path, other, flags)
-            if old and old.kind == "d" and not flags & EXCHANGE:
-                # The two change places before the old one goes (docs/DECISIONS.md): it may be left, empty.
-                self.between[self.name_ops] = (number, {**self.flatten(), path: Node("d")})
+            half = self.half_way(path, other, node, old, flags)
+            if half:
+                self.between[self.name_ops] = (number, {**self.flatten(), **half})
             if old and old.kind == "f" and not flags & EXCHANGE:
                 barrier = Change(number, node.size, {})
                 barrier.began, barrier.replaces = seq, self.name_ops
@@ -194,6 +194,16 @@ class Oracle:
             along, names = self.walk(other if kind == "link" else path)
             self.set_entry(along[-1], names[-1], node)
         self.trees.append(self.flatten())
+
+    @staticmethod
+    def half_way(path, other, node, old, flags):
+        """What a cut within a rename may leave at the names, as docs/DECISIONS.md says; None: nothing of its own."""
+        if node.kind == "d" and old and old.kind == "d" and not flags & EXCHANGE:
+            return {path: Node("d")}  # the two change places, then the old one goes
+        if node.kind == "l" and path.rpartition(b"/")[0] != other.rpartition(b"/")[0] and \
+                (not flags & EXCHANGE or old.kind == "l"):
+            return {path: node, other: node}  # made anew there, then the old one goes or is made anew too
+        return None
 
     def set_entry(self, d, name, node):
         if node is None:

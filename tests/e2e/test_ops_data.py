@@ -530,7 +530,8 @@ def test_splice_into_the_mount(fs):
 def test_parallel_writers_of_one_file(fs):
     """Each child owns every fourth block of 1000 bytes: neighbours share chunks."""
     script = ("import os, sys\nme = int(sys.argv[2]); fd = os.open(sys.argv[1], os.O_RDWR)\n"
-              "for r in range(3):\n  for i in range(me, 800, 4): os.pwrite(fd, bytes([me + 1 + 10 * r]) * 1000, i * 1000)\n")
+              "for r in range(3):\n"
+              "  for i in range(me, 800, 4): os.pwrite(fd, bytes([me + 1 + 10 * r]) * 1000, i * 1000)\n")
     write_file(fs / "a", b"")
     writers = [subprocess.Popen(["/usr/bin/python3", "-c", script, str(fs / "a"), str(i)]) for i in range(4)]
     assert [w.wait(timeout=100) for w in writers] == [0] * 4

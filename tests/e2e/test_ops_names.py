@@ -21,7 +21,7 @@ NAMES = [
     unicodedata.normalize("NFC", "é").encode(), unicodedata.normalize("NFD", "é").encode(), b"Case", b"case",
     b"latchfs.ini", b"latchfs.ini.bak", b"latchfs.journal", b"latchfs.dir", b"latchfs.tmp.1", b"latchfs.long.x",
     b"latchfs.long.x.name", b"latchfs.", b"name with spaces.txt", b"trailing.", b"trailing ", b"%s%n", b"=",
-] + [bytes([65 + n % 26]) * n for n in (2, 15, 16, 17, 127, 160, 170, 171, 172, 173, 174, 175, 176, 177, 200, 254, 255)] + [
+] + [bytes([65 + n % 26]) * n for n in (2, 15, 16, 17, 127, 160, *range(170, 178), 200, 254, 255)] + [
     b"\xff" * 255, bytes(range(1, 47)) + bytes(range(48, 256)), bytes(range(48, 256)) + bytes(range(1, 47)) + b"!"]
 
 

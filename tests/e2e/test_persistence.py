@@ -127,7 +127,8 @@ def test_read_only_mount(volume):
     with volume.mount(options="ro") as m:
         check(m.path)
         for call in (lambda: write_file(m / "new", b""), lambda: os.truncate(m / "random4096", 0),
-                     lambda: os.unlink(m / "random4096"), lambda: os.mkdir(m / "d"), lambda: os.chmod(m / "random4096", 0o600),
+                     lambda: os.unlink(m / "random4096"), lambda: os.mkdir(m / "d"),
+                     lambda: os.chmod(m / "random4096", 0o600),
                      lambda: os.rename(m / "link", m / "l"), lambda: os.setxattr(m / "random4096", "user.x", b""),
                      lambda: os.open(m / "random4096", os.O_RDWR), lambda: os.utime(m / "random4096"),
                      lambda: os.symlink("x", m / "s"), lambda: os.link(m / "random4096", m / "h")):
