@@ -57,7 +57,7 @@ void file_put(struct file *f)
     if (last) {
         file_restore_mtime(f); /* before the next user of the node could read the place's */
         if (file_is_unsynced(f))
-            atomic_store(&n->meta_dirty, true); /* a later fsync must not take the file for clean */
+            atomic_store(&n->data_dirty, true); /* a later fsync must not take the file for clean */
         n->file = NULL;
     }
     pthread_mutex_unlock(&n->file_lock);

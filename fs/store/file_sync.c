@@ -110,7 +110,7 @@ int file_settle(struct node *n)
     if (r)
         return r;
     pthread_rwlock_wrlock(&f->lock);
-    if (atomic_load(&n->meta_dirty) && !file_is_unsynced(f))
+    if (atomic_load(&n->data_dirty) && !file_is_unsynced(f))
         r = sync_placed(f, false);
     if (!r && f->loaded && !(r = file_commit(f)))
         r = file_apply(f);
@@ -202,11 +202,10 @@ static int sync_file(struct file *f, bool datasync)
 {
     struct volume *v = f->n->vol;
     struct sync_point p = take_point(f);
-    bool metadata = atomic_exchange(&f->n->meta_dirty, false);
+    bool metadata = !datasync && atomic_exchange(&f->n->meta_dirty, false);
+    bool before = atomic_exchange(&f->n->data_dirty, false);
     uint64_t seq = p.last;
-    int r = p.placed || p.fresh || metadata ? sync_placed(f, metadata && !datasync) : 0;
-    if (metadata && datasync)
-        atomic_store(&f->n->meta_dirty, true); /* for a later fsync */
+    int r = p.placed || p.fresh || before || metadata ? sync_placed(f, metadata) : 0;
     if (!r)
         r = mark_point(f, &p, &seq);
     if (!r && seq) {

@@ -156,7 +156,7 @@ static struct node *node_new(struct volume *v, const struct stat *st)
     n->refs = 1;
     n->fd = -1;
     n->changes = 1; /* whether earlier changes ever reached the disk is not known */
-    n->meta_dirty = true;
+    n->meta_dirty = n->data_dirty = true;
     pthread_mutex_init(&n->file_lock, NULL);
     return n;
 }

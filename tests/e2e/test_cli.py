@@ -216,6 +216,24 @@ def test_init_without_permission(latch, workdir, passfile, user, bins):
 
 
 @pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
+@pytest.mark.parametrize("call", ["renameat", "fsync", "fchmod"])
+def test_init_with_a_failing_disk_leaves_nothing(bins, keyd, workdir, passfile, call):
+    """The n-th of these calls fails, until none does any more."""
+    before = tree(workdir)
+    for when in range(1, 20):
+        result = harness.run(["strace", "-f", "-o", "/dev/null", "-e", f"trace={call}", "-e",
+                              f"inject={call}:error=EIO:when={when}", bins.latch, "init", "--fast-kdf",
+                              "--passphrase-file", passfile, "--recovery-file", workdir / "rec", workdir / "vol"],
+                             env={**keyd.env, "ASAN_OPTIONS": "detect_leaks=0"})
+        if result.returncode == OK:
+            break
+        refused(result, IO)
+        assert tree(workdir) == before
+    assert when > 1, f"init has no {call} that could fail"
+    harness.run([bins.latch, "slot", "list", workdir / "vol"], env=keyd.env).ok()
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
 @pytest.mark.parametrize("call,when", [("openat", 25), ("renameat", 1), ("renameat", 2), ("fsync", 1), ("fsync", 2)])
 def test_a_killed_init_leaves_no_half_volume(bins, keyd, latch, workdir, passfile, call, when):
     trace = ["strace", "-f", "-o", "/dev/null", "-e", f"trace={call}", "-e",
@@ -752,6 +770,7 @@ def test_inspect_says_corrupt(latch, shapes, workdir):
     refused(changed("dirrec", put(8, 99)), CORRUPT, "unknown version")
     refused(changed("sidecar", put(5, ord("!"))), CORRUPT)
     refused(changed("sidecar", cut(10)), CORRUPT)
+    refused(changed("sidecar", lambda d: d.__setitem__(5, ord("A") if d[5] != ord("A") else ord("B"))), CORRUPT, "hash")
     refused(changed("journal", cut(100)), CORRUPT)
     refused(changed("ini", cut(300)), CORRUPT)
     refused(changed("ini", lambda data: data.extend(b"x")), CORRUPT)
