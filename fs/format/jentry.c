@@ -30,6 +30,7 @@ void journal_super_encode(const struct journal_super *s, const struct journal_ke
     wcur_u64(&c, s->tail_pos);
     wcur_u64(&c, s->tail_seq);
     wcur_bytes(&c, s->tail_mac, sizeof s->tail_mac);
+    wcur_u64(&c, s->self_ino);
     wcur_zeros(&c, c.left);
     crypto_generichash(out + JOURNAL_SUPER_BYTES - 32, 32, out, JOURNAL_SUPER_BYTES - 32, k->super,
                        LFS_KEY_BYTES);
@@ -54,6 +55,7 @@ int journal_super_decode(const uint8_t in[static JOURNAL_SUPER_BYTES], const str
     s.tail_pos = rcur_u64(&c);
     s.tail_seq = rcur_u64(&c);
     rcur_bytes(&c, s.tail_mac, sizeof s.tail_mac);
+    s.self_ino = rcur_u64(&c);
     clean = rcur_zeros(&c, c.left) && clean;
     if (k) {
         uint8_t mac[32];

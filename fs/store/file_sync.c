@@ -160,7 +160,7 @@ void file_renamed(struct node *n)
     if (!f)
         return;
     pthread_rwlock_wrlock(&f->lock);
-    if (f->first_seq && node_path(n, path, sizeof path) == 0)
+    if (f->last_seq && file_is_pending(f) && node_path(n, path, sizeof path) == 0)
         note(f, path);
     pthread_rwlock_unlock(&f->lock);
     file_put(f);

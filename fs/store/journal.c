@@ -140,6 +140,12 @@ int journal_close(struct journal *j, bool clean)
     return r;
 }
 
+static uint64_t own_ino(const struct journal *j)
+{
+    struct stat st;
+    return fstat(j->fd, &st) ? 0 : st.st_ino;
+}
+
 /* The ring's space is there before the first entry: an append must not fail for want of it. */
 static int allocate_ring(struct journal *j, uint64_t ring_bytes)
 {
@@ -168,6 +174,7 @@ int journal_reset(struct journal *j, uint64_t ring_bytes, uint64_t least)
     least = least > s->generation ? least : s->generation;
     s->generation = least + 1 > now ? least + 1 : now;
     s->ring_bytes = ring_bytes;
+    s->self_ino = own_ino(j);
     s->tail_pos = 0;
     s->tail_seq = 1;
     randombytes_buf(s->incarnation, sizeof s->incarnation);
@@ -196,6 +203,11 @@ int journal_raise(struct journal *j, uint64_t least)
 uint64_t journal_generation(const struct journal *j)
 {
     return __atomic_load_n(&j->super.generation, __ATOMIC_RELAXED);
+}
+
+bool journal_is_copy(const struct journal *j)
+{
+    return j->super.self_ino != own_ino(j);
 }
 
 uint64_t journal_ring(const struct journal *j)

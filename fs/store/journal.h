@@ -40,6 +40,7 @@ int journal_raise(struct journal *j, uint64_t least);
 int journal_park(struct journal *j);
 
 uint64_t journal_generation(const struct journal *j);
+bool journal_is_copy(const struct journal *j);  /* the file is not the one that was written to */
 uint64_t journal_ring(const struct journal *j); /* 0: clean, no ring */
 uint64_t journal_used(struct journal *j);
 uint64_t journal_syncs(const struct journal *j);

@@ -28,8 +28,9 @@ struct node {
     struct node *lru_prev, *lru_next;
 
     atomic_bool meta_dirty; /* mode, owner, times, xattrs or the name changed since the last fsync */
-    atomic_bool data_dirty; /* in-place content may not be on disk, by what was before this node or its file state */
-    atomic_bool removed;    /* the last link is gone */
+    atomic_bool
+        data_dirty; /* in-place content may not be on disk, by what was before this node or its file state */
+    atomic_bool removed; /* the last link is gone */
 
     /* Directories: the id (loaded at first use) and whether its entries are known durable:
      * changes counts creates, links, renames and removals in it; synced is the count at the last fsync. */

@@ -303,7 +303,6 @@ static int add_target(struct replay *p, size_t file, struct file *f)
     node_ref(f->n);
     p->targets[p->target_count++] = (struct replay_target){f, file};
     p->files[file].found = true;
-    p->same_inodes = p->same_inodes || p->files[file].ino == f->n->ino;
     return 0;
 }
 

@@ -38,7 +38,6 @@ struct replay {
     size_t *hash; /* 65536 chains */
     struct replay_target *targets;
     size_t target_count, target_cap;
-    bool same_inodes; /* a file was found under its inode number: this is no copy of the volume */
     struct journal_point end;
 };
 

@@ -69,7 +69,7 @@ static size_t missing(const struct replay *p)
 {
     size_t n = 0;
     for (size_t i = 0; i < p->file_count; i++)
-        n += p->files[i].entry_count && !p->files[i].found && !p->files[i].removed;
+        n += p->files[i].entry_count && !p->files[i].found;
     return n;
 }
 
@@ -131,7 +131,7 @@ int replay_find(struct replay *p)
             r = by_hint(p, i);
     if (!r && missing(p))
         r = walk(p, p->v->root, true, 0);
-    if (!r && missing(p) && !p->same_inodes)
+    if (!r && missing(p) && journal_is_copy(p->v->journal))
         r = walk(p, p->v->root, false, 0);
     return r;
 }

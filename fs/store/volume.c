@@ -161,6 +161,14 @@ static int open_journal(struct volume *v)
     return r ? r : journal_open(v->root_fd, v->id, key, writable, &v->journal);
 }
 
+/* Without its record nothing in the root could be named; better said now than at every access. */
+static int check_root(struct volume *v)
+{
+    uint8_t id[ID_BYTES];
+    int r = node_dir_id(v->root, id);
+    return r == -ENOENT ? LFS_ERR_CORRUPT : r;
+}
+
 static int open_parts(struct volume *v, const char *path, struct replay_report *report)
 {
     struct stat st;
@@ -173,6 +181,8 @@ static int open_parts(struct volume *v, const char *path, struct replay_report *
     int r = open_journal(v);
     if (!r)
         r = node_tables_init(v);
+    if (!r)
+        r = check_root(v);
     if (!r)
         r = replay_run(v, report);
     if (!r && !v->opt.read_only)

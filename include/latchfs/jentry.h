@@ -38,6 +38,7 @@ struct journal_super {
     uint64_t tail_pos;       /* virtual position (physical = mod ring_bytes) of the first live entry */
     uint64_t tail_seq;       /* its sequence number */
     uint8_t tail_mac[JENTRY_MAC_BYTES]; /* MAC of the entry before it */
+    uint64_t self_ino; /* inode number of the journal file itself: another one means a copied volume */
 };
 void journal_super_encode(const struct journal_super *s, const struct journal_keys *k,
                           uint8_t out[static JOURNAL_SUPER_BYTES]);

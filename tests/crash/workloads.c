@@ -353,6 +353,42 @@ static void removing(struct lab *l)
     }
 }
 
+/* Files whose place changes, by their own rename or a parent's, while the journal still holds their content.
+ */
+static void hints(struct lab *l)
+{
+    char dir[32], name[64], to[64];
+    for (int i = 0; i < 25; i++) {
+        snprintf(dir, sizeof dir, "h%d", i);
+        snprintf(name, sizeof name, "%s/f", dir);
+        op_mkdir(l, dir);
+        op_create(l, name);
+        op_write(l, name, 0, 1 + lab_random(l, 9000));
+        op_fsync(l, name);
+        op_write(l, name, lab_random(l, 5000), 1 + lab_random(l, 9000));
+        op_fsync(l, name);
+        if (lab_random(l, 3) == 0)
+            op_round(l);
+        if (lab_random(l, 2)) {
+            snprintf(to, sizeof to, "%s/moved", dir);
+            op_rename(l, name, to, 0);
+            memcpy(name, to, sizeof name);
+        }
+        if (lab_random(l, 2)) {
+            bool moved = strchr(name, 'm') != NULL;
+            snprintf(to, sizeof to, "away%d", i);
+            op_rename(l, dir, to, 0);
+            snprintf(name, sizeof name, "away%d/%s", i, moved ? "moved" : "f");
+        }
+        if (lab_random(l, 2))
+            op_dirsync(l, "");
+        if (lab_random(l, 2))
+            op_unlink(l, name);
+        if (lab_random(l, 4) == 0)
+            op_round(l);
+    }
+}
+
 /* Mounted again and again: the journal is emptied, dropped, and begun anew. */
 static void remount(struct lab *l)
 {
@@ -500,9 +536,9 @@ static void threads(struct lab *l)
 }
 
 const struct workload workloads[] = {
-    {"overwrite", overwrite}, {"append", append}, {"grow", grow},     {"truncate", truncating},
-    {"punch", punch},         {"small", small},   {"saving", saving}, {"tree", tree},
-    {"names", names},         {"moves", moves},   {"links", links},   {"remove", removing},
-    {"remount", remount},     {"wrap", wrap},     {"fresh", fresh},   {"mixed", mixed},
-    {"threads", threads},     {NULL, NULL},
+    {"overwrite", overwrite}, {"append", append},   {"grow", grow},     {"truncate", truncating},
+    {"punch", punch},         {"small", small},     {"saving", saving}, {"tree", tree},
+    {"names", names},         {"moves", moves},     {"links", links},   {"remove", removing},
+    {"hints", hints},         {"remount", remount}, {"wrap", wrap},     {"fresh", fresh},
+    {"mixed", mixed},         {"threads", threads}, {NULL, NULL},
 };
