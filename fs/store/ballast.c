@@ -79,6 +79,12 @@ void ballast_free(struct volume *v)
     v->ballast = NULL;
 }
 
+void ballast_discard(struct volume *v)
+{
+    if (unlinkat(v->root_fd, BALLAST_NAME, 0) == 0)
+        syncfs(v->root_fd);
+}
+
 bool ballast_release(struct volume *v)
 {
     return v->ballast && atomic_exchange(&v->ballast->whole, false) && io_ftruncate(v->ballast->fd, 0) == 0 &&

@@ -10,7 +10,8 @@ struct ballast;
 
 /* Makes and fills the ballast if the volume needs one; v->ballast stays NULL otherwise. -ENOSPC. */
 int ballast_open(struct volume *v, uint64_t bytes);
-void ballast_free(struct volume *v); /* removes it */
+void ballast_free(struct volume *v);    /* removes it */
+void ballast_discard(struct volume *v); /* of a daemon that died: a replay may need its space */
 
 /* Gives its space back. False when there is none to give. */
 bool ballast_release(struct volume *v);

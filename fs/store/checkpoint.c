@@ -6,6 +6,7 @@
  * (5) put every file in place. */
 #include "fs/store/ballast.h"
 #include "fs/store/file.h"
+#include "fs/store/tree.h"
 
 #include "latchfs/io.h"
 #include "latchfs/log.h"
@@ -22,11 +23,20 @@
 struct checkpoint_mark {
     struct journal_point begun; /* where the journal stood when the last round began */
     bool valid;
+    bool complete; /* the last round came so far as to set begun */
 };
+
+void checkpoint_forget(struct volume *v)
+{
+    *v->mark = (struct checkpoint_mark){.complete = true};
+}
 
 struct checkpoint_mark *checkpoint_mark_new(void)
 {
-    return calloc(1, sizeof(struct checkpoint_mark));
+    struct checkpoint_mark *m = calloc(1, sizeof *m);
+    if (m)
+        m->complete = true;
+    return m;
 }
 
 /* A list of the dirty files; they stay on the list, which holds them. */
@@ -47,20 +57,25 @@ static int begin_file(struct file *f)
 {
     pthread_rwlock_wrlock(&f->lock);
     int r = rangeset_merge(&f->named[2], &f->named[1]);
-    rangeset_clear(&f->named[1]);
-    f->named[1] = f->named[0];
-    f->named[0] = (struct rangeset){0};
-    f->mark_next = f->fresh_seq;
+    if (!r) {
+        rangeset_clear(&f->named[1]);
+        f->named[1] = f->named[0];
+        f->named[0] = (struct rangeset){0};
+    }
+    f->mark_round = f->fresh_seq;
     f->sync_gen = f->placed_gen;
-    f->sync_dir = f->removed_from;
-    f->removed_from = NULL;
+    f->sync_first = f->first_seq;
+    if (!f->sync_dir) {
+        f->sync_dir = f->removed_from;
+        f->removed_from = NULL;
+    }
     pthread_rwlock_unlock(&f->lock);
     return r;
 }
 
 static bool wants_sync(const struct file *f)
 {
-    return f->sync_gen != f->synced_gen || f->mark_next > f->marked_seq || f->sync_dir;
+    return f->sync_gen != f->synced_gen || f->mark_round > f->marked_seq || f->sync_dir;
 }
 
 /* A file's own descriptor, and for a removed one its directory. */
@@ -70,7 +85,7 @@ static int sync_one(struct file *f)
     int fd, r = node_fd_get(n, false, &fd);
     if (r)
         return f->sync_dir ? (syncfs(f->n->vol->root_fd) ? -errno : 0) : r;
-    r = io_fsync(fd);
+    r = f->sync_dir ? dir_fd_sync(f->n->vol, fd) : io_fsync(fd);
     node_fd_put(n);
     if (r || !f->sync_dir || atomic_load(&f->n->refs) <= 1)
         return r;
@@ -113,12 +128,18 @@ static void end_sync(struct file *f)
 }
 
 /* (3) Not while a file has an older entry that could not be put in place. */
-static int move_tail(struct volume *v, struct file **list, size_t count)
+static bool has_older(const struct file *f, uint64_t seq)
+{
+    /* sync_first: what was put in place since this round's sync began is not on disk. */
+    return (f->first_seq && f->first_seq < seq) || (f->sync_first && f->sync_first < seq);
+}
+
+static int move_tail(struct volume *v, struct file **list, size_t count, bool forget_names)
 {
     bool blocked = !v->mark->valid;
     for (size_t i = 0; i < count; i++) {
         pthread_rwlock_rdlock(&list[i]->lock);
-        blocked = blocked || (list[i]->first_seq && list[i]->first_seq < v->mark->begun.seq);
+        blocked = blocked || has_older(list[i], v->mark->begun.seq);
         pthread_rwlock_unlock(&list[i]->lock);
     }
     if (blocked)
@@ -128,7 +149,7 @@ static int move_tail(struct volume *v, struct file **list, size_t count)
         volume_fail_readonly(v, r, "moving the journal's tail");
         return r;
     }
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; forget_names && i < count; i++) {
         pthread_rwlock_wrlock(&list[i]->lock);
         rangeset_clear(&list[i]->named[2]);
         pthread_rwlock_unlock(&list[i]->lock);
@@ -139,21 +160,23 @@ static int move_tail(struct volume *v, struct file **list, size_t count)
 /* (4) */
 static int mark_files(struct volume *v, struct file **list, size_t count)
 {
-    struct file **todo = malloc((count + 1) * sizeof *todo);
+    struct file_mark *todo = malloc((count + 1) * sizeof *todo);
     uint64_t seq = 0;
     size_t n = 0;
     if (!todo)
         return -ENOMEM;
     for (size_t i = 0; i < count; i++)
-        if (list[i]->mark_next > list[i]->marked_seq)
-            todo[n++] = list[i];
+        if (list[i]->mark_round > list[i]->marked_seq)
+            todo[n++] = (struct file_mark){list[i], list[i]->mark_round};
     int r = file_mark(v, todo, n, &seq);
     for (size_t i = 0; !r && i < n; i++) {
-        pthread_rwlock_wrlock(&todo[i]->lock);
-        if (todo[i]->mark_next > todo[i]->marked_seq)
-            todo[i]->marked_seq = todo[i]->mark_next;
-        todo[i]->mark_entry = seq;
-        pthread_rwlock_unlock(&todo[i]->lock);
+        struct file *f = todo[i].f;
+        pthread_rwlock_wrlock(&f->lock);
+        if (todo[i].upto > f->marked_seq)
+            f->marked_seq = todo[i].upto;
+        if (seq > f->mark_entry)
+            f->mark_entry = seq;
+        pthread_rwlock_unlock(&f->lock);
     }
     free(todo);
     if (!r && (r = journal_flush(v->journal)))
@@ -217,6 +240,8 @@ static int round_locked(struct volume *v)
     size_t count;
     struct file **list = dirty_snapshot(v, &count);
     int r = list ? 0 : -ENOMEM, placed = 0;
+    bool forget_names = v->mark->complete; /* else named[2] has younger ones than the tail that moves now */
+    v->mark->complete = false;
     for (size_t i = 0; !r && i < count; i++)
         r = begin_file(list[i]);
     struct journal_point begun = journal_head(v->journal);
@@ -225,12 +250,12 @@ static int round_locked(struct volume *v)
     for (size_t i = 0; !r && i < count; i++)
         end_sync(list[i]);
     if (!r)
-        r = move_tail(v, list, count);
+        r = move_tail(v, list, count, forget_names);
     if (!r)
         r = mark_files(v, list, count);
     if (!r) {
         v->mark->begun = begun;
-        v->mark->valid = true;
+        v->mark->valid = v->mark->complete = true;
         atomic_store(&v->period_seq, begun.seq);
     }
     for (size_t i = 0; !r && i < count; i++) {
@@ -241,7 +266,8 @@ static int round_locked(struct volume *v)
         sweep(v, list, count);
     free(list);
     ballast_refill(v);
-    atomic_store(&v->apply_error, placed);
+    if (!r)
+        atomic_store(&v->apply_error, placed);
     v->checkpoints++;
     return r ? r : placed;
 }
@@ -266,6 +292,8 @@ int checkpoint_run(struct volume *v, bool full)
 
 int file_reserve(struct volume *v, uint64_t bytes)
 {
+    if (ballast_check(v)) /* space may have come back: a round tries to fill it again */
+        checkpoint_run(v, false);
     int r = ballast_check(v) ? ballast_check(v) : -EAGAIN;
     for (int tries = 0; tries < 6 && r == -EAGAIN; tries++) {
         if (atomic_load(&v->pending_chunks) < PENDING_CHUNKS_MAX)

@@ -251,7 +251,9 @@ static void trim(struct file *f)
 static int file_load(struct file *f)
 {
     struct stat st;
-    if (f->replayed) { /* the header came with the overlay */
+    /* The header in memory is ahead of the place: of a replayed file, or one that locking could not put in
+     * place. */
+    if (f->replayed || !overlay_is_empty(&f->ov) || f->first_seq) {
         int e = open_keys(f->n->vol, &f->hdr, &f->keys);
         f->loaded = e == 0;
         return e;
@@ -330,6 +332,12 @@ void file_fix_stat(struct node *n, struct stat *st)
     struct file *f = file_peek(n);
     layout_size(length, &size);
     st->st_size = (off_t)size;
+    if (!f && length > HEADER_BYTES && n->vol->suspect_since && st->st_ctime >= n->vol->suspect_since) {
+        if (file_get(n, &f))
+            return;
+        if (file_lock_read(f) == 0) /* loads it; the header's size counts */
+            file_unlock(f);
+    }
     if (!f)
         return;
     pthread_rwlock_rdlock(&f->lock);
@@ -402,6 +410,7 @@ int file_xattr_keys(struct node *n, bool create, uint16_t epoch, struct file_xat
             memcpy(k->key, f->keys->k[i].xattr, LFS_KEY_BYTES);
             *got = f->keys->k[i].epoch;
         }
+        thread_forget_key();
         file_unlock(f);
     }
     file_put(f);

@@ -66,7 +66,8 @@ struct file {
     pthread_mutex_t
         sync_lock; /* one fsync at a time, so that none returns on the strength of another under way */
 
-    uint64_t mark_next;    /* fresh data up to here was written before the sync now under way began */
+    uint64_t mark_round;   /* the checkpoint's: fresh data up to here was written before its sync began */
+    uint64_t sync_first;   /* the checkpoint's: first_seq when its sync began */
     uint64_t sync_gen;     /* the checkpoint's: placed_gen when its sync began */
     struct node *sync_dir; /* the checkpoint's: removed_from when its sync began */
     uint64_t mark_entry;   /* the journal's sequence number of the last mark of this file */
@@ -110,7 +111,15 @@ int file_read_inline(struct file *f, int fd, uint8_t plain[static PAGE_BYTES]);
 
 /* Room in the journal for one request; makes a checkpoint when there is none. No lock of a file may be held.
  */
-#define FILE_RESERVE ((uint64_t)(1u << 20) + 64 * 1024)
+#define FILE_RESERVE ((uint64_t)(1u << 20) + 192 * 1024)
+/* A part of it for a transaction of its own: 0 when too little is left. */
+#define FILE_SHARE ((uint64_t)32 * 1024)
+static inline uint64_t file_share(uint64_t *reserved, uint64_t bytes)
+{
+    uint64_t part = *reserved < bytes ? 0 : bytes;
+    *reserved -= part;
+    return part;
+}
 int file_reserve(struct volume *v, uint64_t bytes);
 
 /* The write of [off, off + len) and the change of size, with the write lock held and *reserved bytes of the
@@ -131,7 +140,8 @@ int file_seal_inline(struct file *f, struct file_header *h, const uint8_t *plain
                      uint8_t *cipher);
 int file_store_inline(struct file *f, const uint8_t *plain, size_t len, uint64_t *reserved);
 int file_remember_chunk(struct file *f, uint64_t chunk, const uint8_t record[static RECORD_BYTES],
-                        uint64_t data_at); /* into the overlay, after its commit */
+                        uint64_t data_at);                         /* into the overlay, after its commit */
+void file_note_reserved(struct file *f, uint64_t lo, uint64_t hi); /* backing bytes are allocated */
 int file_reserve_pages(struct file *f, int fd, uint64_t first, uint32_t count);
 
 /* inline -> paged as a transaction of its own. */
@@ -157,8 +167,12 @@ bool file_is_pending(const struct file *f);
 /* Durable: syncs in-place data, marks what is fresh, syncs the journal (write lock held). */
 int file_commit(struct file *f);
 
-/* Appends marks for count files; *seq is the last entry's. */
-int file_mark(struct volume *v, struct file *const *files, size_t count, uint64_t *seq);
+/* Appends marks: fresh data of f is on disk up to this entry. *seq is the last mark's entry. */
+struct file_mark {
+    struct file *f;
+    uint64_t upto;
+};
+int file_mark(struct volume *v, const struct file_mark *marks, size_t count, uint64_t *seq);
 
 static inline bool file_names_chunk(const struct file *f, uint64_t chunk)
 {
@@ -174,6 +188,7 @@ int file_apply(struct file *f);
 
 /* One checkpoint: see checkpoint.c. full: nothing is left in the journal. */
 struct checkpoint_mark *checkpoint_mark_new(void);
+void checkpoint_forget(struct volume *v); /* the journal is about to be reset: points into it are void */
 int checkpoint_run(struct volume *v, bool full);
 void checkpoint_wake(struct volume *v);
 int checkpoint_start(struct volume *v); /* the flusher thread */

@@ -177,7 +177,9 @@ static int put_inline(struct applier *p)
 static int put_all(struct applier *p)
 {
     struct file *f = p->f;
-    uint64_t want = f->state == CONTENT_INLINE ? HEADER_BYTES + f->hdr.size : layout_length(f->hdr.size);
+    uint64_t want = f->state == CONTENT_INLINE ? HEADER_BYTES + f->hdr.size
+                    : f->hdr.size              ? layout_length(f->hdr.size)
+                                               : HEADER_BYTES;
     int r;
     if (f->state == CONTENT_INLINE)
         r = put_inline(p);

@@ -247,9 +247,7 @@ static ssize_t read_locked(struct file *f, uint8_t *buf, size_t len, uint64_t of
         r = read_paged(f, fd, buf, len, off);
     }
     node_fd_put(f->n);
-    struct aead *a = thread_aead();
-    if (a)
-        aead_clear_key(a);
+    thread_forget_key();
     return r ? r : (ssize_t)len;
 }
 

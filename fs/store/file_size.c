@@ -169,11 +169,8 @@ int file_truncate_locked(struct file *f, uint64_t size, uint64_t *reserved)
     if (f->state == CONTENT_INLINE && size <= INLINE_MAX)
         return resize_inline(f, size, reserved);
     if (f->state == CONTENT_INLINE) {
-        uint64_t more = 16 * 1024;
-        int r = journal_reserve(f->n->vol->journal, more, true);
-        if (r)
-            return r;
-        r = file_to_paged(f, &more);
+        uint64_t more = file_share(reserved, FILE_SHARE);
+        int r = file_to_paged(f, &more);
         if (more)
             journal_unreserve(f->n->vol->journal, more);
         return r ? r : grow_paged(f, size, reserved);
@@ -206,6 +203,7 @@ static int change(struct node *n, change_fn fn, uint64_t a, uint64_t b, int mode
                 file_touch(f);
             file_unlock(f);
         }
+        thread_forget_key();
         if (reserved)
             journal_unreserve(v->journal, reserved);
         file_put(f);
@@ -247,8 +245,8 @@ static int allocate(struct file *f, uint64_t off, uint64_t len)
         return r;
     r = has_room(fd, hi - lo) ? io_fallocate(fd, FALLOC_FL_KEEP_SIZE, lo, hi - lo) : -ENOSPC;
     node_fd_put(f->n);
-    if (!r && hi > f->reserved_to)
-        f->reserved_to = hi;
+    if (!r)
+        file_note_reserved(f, lo, hi);
     return r;
 }
 
@@ -265,12 +263,11 @@ static int punch_chunks(struct file *f, uint64_t first, uint64_t end, uint64_t *
 }
 
 /* Zeros in [off, off + len) inside one chunk, only where there is something. */
-static int zero_part(struct file *f, uint64_t off, uint64_t len)
+static int zero_part(struct file *f, uint64_t off, uint64_t len, uint64_t *reserved)
 {
     static const uint8_t zeros[PAGE_BYTES];
     uint8_t plain[PAGE_BYTES];
     size_t have = 0;
-    uint64_t reserved = 16 * 1024;
     int fd, r = len ? node_fd_get(f->n, true, &fd) : 0;
     if (r || !len)
         return r;
@@ -279,12 +276,10 @@ static int zero_part(struct file *f, uint64_t off, uint64_t len)
     sodium_memzero(plain, sizeof plain);
     if (r || have <= off % PAGE_BYTES)
         return r;
-    r = journal_reserve(f->n->vol->journal, reserved, true);
-    if (r)
-        return r;
-    r = file_write_locked(f, zeros, (size_t)len, off, &reserved);
-    if (reserved)
-        journal_unreserve(f->n->vol->journal, reserved);
+    uint64_t part = file_share(reserved, FILE_SHARE);
+    r = file_write_locked(f, zeros, (size_t)len, off, &part);
+    if (part)
+        journal_unreserve(f->n->vol->journal, part);
     return r;
 }
 
@@ -294,10 +289,10 @@ static int zero_paged(struct file *f, uint64_t off, uint64_t end, uint64_t *rese
     if (end == f->hdr.size)
         last = layout_chunks(end); /* nothing stands behind the end: the last chunk goes whole */
     if (first >= last && off / PAGE_BYTES == (end - 1) / PAGE_BYTES)
-        return zero_part(f, off, end - off);
-    int r = off % PAGE_BYTES ? zero_part(f, off, first * PAGE_BYTES - off) : 0;
+        return zero_part(f, off, end - off, reserved);
+    int r = off % PAGE_BYTES ? zero_part(f, off, first * PAGE_BYTES - off, reserved) : 0;
     if (!r && last * PAGE_BYTES < end)
-        r = zero_part(f, last * PAGE_BYTES, end - last * PAGE_BYTES);
+        r = zero_part(f, last * PAGE_BYTES, end - last * PAGE_BYTES, reserved);
     if (!r && first < last)
         r = punch_chunks(f, first, last, reserved);
     return r;
@@ -318,20 +313,16 @@ static int fallocate_change(struct file *f, uint64_t off, uint64_t len, int mode
 {
     uint64_t end = off + len, size = file_size(f);
     bool grow = !(mode & FALLOC_FL_KEEP_SIZE) && end > size;
+    uint64_t more = grow ? file_share(reserved, 3 * FILE_SHARE) : 0; /* before anything takes the rest */
     int r = 0;
     if (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE))
         r = zero_locked(f, off, end < size ? end : size, reserved);
     if (!r && !(mode & FALLOC_FL_PUNCH_HOLE))
         r = allocate(f, off, len);
-    if (!r && grow) {
-        uint64_t more = FILE_RESERVE / 16;
-        r = journal_reserve(f->n->vol->journal, more, true);
-        uint64_t left = r ? 0 : more;
-        if (!r)
-            r = file_truncate_locked(f, end, &left);
-        if (left)
-            journal_unreserve(f->n->vol->journal, left);
-    }
+    if (!r && grow)
+        r = file_truncate_locked(f, end, &more);
+    if (more)
+        journal_unreserve(f->n->vol->journal, more);
     return r;
 }
 

@@ -36,13 +36,13 @@ bool file_is_pending(const struct file *f)
            f->named[0].n || f->named[1].n || f->named[2].n;
 }
 
-static int mark_some(struct journal *j, struct file *const *files, size_t count, uint64_t *seq)
+static int mark_some(struct journal *j, const struct file_mark *marks, size_t count, uint64_t *seq)
 {
     uint8_t items[MARKS_PER_ENTRY * MARK_BYTES];
     struct wcur c = wcur_over(items, sizeof items);
     uint64_t data_at, room = jentry_total((uint32_t)(count * MARK_BYTES), 0);
     for (size_t i = 0; i < count; i++)
-        jitem_put_mark(&c, files[i]->hdr.file_id, files[i]->mark_next);
+        jitem_put_mark(&c, marks[i].f->hdr.file_id, marks[i].upto);
     int r = journal_reserve(j, room, true);
     if (r)
         return r == -EAGAIN ? -ENOSPC : r;
@@ -50,20 +50,21 @@ static int mark_some(struct journal *j, struct file *const *files, size_t count,
     return journal_append(j, &e, room, seq, &data_at);
 }
 
-int file_mark(struct volume *v, struct file *const *files, size_t count, uint64_t *seq)
+int file_mark(struct volume *v, const struct file_mark *marks, size_t count, uint64_t *seq)
 {
     int r = 0;
     for (size_t i = 0; !r && i < count; i += MARKS_PER_ENTRY)
-        r = mark_some(v->journal, files + i, count - i < MARKS_PER_ENTRY ? count - i : MARKS_PER_ENTRY, seq);
+        r = mark_some(v->journal, marks + i, count - i < MARKS_PER_ENTRY ? count - i : MARKS_PER_ENTRY, seq);
     return r;
 }
 
-/* Marks the file up to mark_next (write lock held). */
-static int mark_one(struct file *f, uint64_t *seq)
+/* Marks the file (write lock held). */
+static int mark_one(struct file *f, uint64_t upto, uint64_t *seq)
 {
-    int r = file_mark(f->n->vol, &f, 1, seq);
+    const struct file_mark m = {f, upto};
+    int r = file_mark(f->n->vol, &m, 1, seq);
     if (!r) {
-        f->marked_seq = f->mark_next;
+        f->marked_seq = upto;
         f->mark_entry = *seq;
     }
     return r;
@@ -92,8 +93,7 @@ int file_commit(struct file *f)
         return r;
     f->synced_gen = f->placed_gen;
     if (f->fresh_seq > f->marked_seq) {
-        f->mark_next = f->fresh_seq;
-        r = mark_one(f, &seq);
+        r = mark_one(f, f->fresh_seq, &seq);
     }
     if (!r && seq) {
         r = journal_sync(v->journal, seq);
@@ -109,12 +109,14 @@ int file_settle(struct node *n)
     int r = file_get(n, &f);
     if (r)
         return r;
+    pthread_mutex_lock(&f->sync_lock); /* an fsync under way has cleared data_dirty and is not done */
     pthread_rwlock_wrlock(&f->lock);
     if (atomic_load(&n->data_dirty) && !file_is_unsynced(f))
         r = sync_placed(f, false);
     if (!r && f->loaded && !(r = file_commit(f)))
         r = file_apply(f);
     pthread_rwlock_unlock(&f->lock);
+    pthread_mutex_unlock(&f->sync_lock);
     file_put(f);
     return r;
 }
@@ -191,8 +193,7 @@ static int mark_point(struct file *f, const struct sync_point *p, uint64_t *seq)
     if (p->gen > f->synced_gen)
         f->synced_gen = p->gen;
     if (p->fresh > f->marked_seq) {
-        f->mark_next = p->fresh;
-        r = mark_one(f, seq);
+        r = mark_one(f, p->fresh, seq);
     }
     pthread_rwlock_unlock(&f->lock);
     return r;

@@ -36,21 +36,35 @@ int file_writing_key(struct file *f, const struct file_header *h, uint64_t messa
     return !*a ? -ENOMEM : !key ? LFS_ERR_NOKEY : aead_set_key(*a, h->suite, key);
 }
 
+static int allocate_pages(int fd, uint64_t at, uint64_t bytes)
+{
+    int r = io_fallocate(fd, FALLOC_FL_KEEP_SIZE, at, bytes);
+    return r == -EOPNOTSUPP || r == -ENOSYS ? 0 : r; /* then the ballast stands in */
+}
+
+void file_note_reserved(struct file *f, uint64_t lo, uint64_t hi)
+{
+    if (lo > f->reserved_to)
+        f->sparse = true; /* there may be a gap before it */
+    if (hi > f->reserved_to)
+        f->reserved_to = hi;
+}
+
 /* Allocates what putting in place will need, so that it can't fail for want of space later. */
 int file_reserve_pages(struct file *f, int fd, uint64_t first, uint32_t count)
 {
     uint64_t lo = layout_group_first(first) == first ? layout_tag_page(first) : layout_data_offset(first);
-    uint64_t hi = layout_data_offset(first + count - 1) + PAGE_BYTES;
+    uint64_t hi = layout_data_offset(first + count - 1) + PAGE_BYTES, tag_page = layout_tag_page(first);
     bool standing = first + count <= f->placed_chunks && !f->sparse;
     if (standing || (hi <= f->reserved_to && !f->sparse))
         return 0;
     if (!f->sparse)
         hi += RESERVE_AHEAD;
-    int r = io_fallocate(fd, FALLOC_FL_KEEP_SIZE, lo, hi - lo);
-    if (r == -EOPNOTSUPP || r == -ENOSYS)
-        return 0;
-    if (!r && hi > f->reserved_to)
-        f->reserved_to = hi;
+    int r = allocate_pages(fd, lo, hi - lo);
+    if (!r && lo > tag_page && (f->sparse || tag_page >= f->reserved_to))
+        r = allocate_pages(fd, tag_page, PAGE_BYTES);
+    if (!r)
+        file_note_reserved(f, lo, hi);
     return r;
 }
 
@@ -123,16 +137,13 @@ static int write_fresh(struct piece *p, uint32_t i, uint32_t n)
     for (int m = 0; m < k; m++)
         end += iov[m].iov_len;
     int r = 0;
-    if (!leads && layout_tag_page(first) > 0 && layout_tag_page(first) >= p->f->reserved_to) {
-        r = io_fallocate(p->fd, FALLOC_FL_KEEP_SIZE, layout_tag_page(first), PAGE_BYTES);
-        r = r == -EOPNOTSUPP || r == -ENOSYS ? 0 : r;
-    }
+    if (!leads && layout_tag_page(first) > 0 && (p->f->sparse || layout_tag_page(first) >= p->f->reserved_to))
+        r = allocate_pages(p->fd, layout_tag_page(first), PAGE_BYTES);
     if (!r)
         r = io_pwritev(p->fd, iov, k, at);
     if (end > p->f->placed_length)
         p->f->placed_length = end;
-    if (end > p->f->reserved_to)
-        p->f->reserved_to = end;
+    file_note_reserved(p->f, at, end);
     p->f->placed_gen++;
     p->f->mtime_touched = true;
     return r;
@@ -201,17 +212,23 @@ static int write_paged(struct file *f, int fd, const uint8_t *buf, size_t len, u
         r = seal_piece(&p, a, epoch, buf, len, off);
     if (r)
         return r;
+    uint64_t length = f->placed_length, reserved_to = f->reserved_to;
     txn_begin(&t, f);
     r = place_runs(&p, &t);
-    if (r)
-        return r;
     h.chunk_writes += p.count;
     if (off + len > h.size)
         h.size = off + len;
     txn_header(&t, &h);
-    r = txn_commit(&t, reserved);
-    if (r)
+    if (!r)
+        r = txn_commit(&t, reserved);
+    if (r) {
+        /* Nothing speaks of the fresh data: the length must not either. */
+        if (f->placed_length > length && io_ftruncate(fd, length) == 0) {
+            f->placed_length = length;
+            f->reserved_to = reserved_to < length ? reserved_to : length;
+        }
         return r;
+    }
     if (off / PAGE_BYTES > layout_chunks(f->hdr.size))
         f->sparse = true;
     f->hdr = h;
@@ -361,13 +378,13 @@ static int born_inline(struct file *f, int fd, const uint8_t *buf, size_t len, u
 /* A header that says paged and empty; content follows by transactions. */
 static int born_paged(struct file *f, int fd)
 {
-    uint8_t page[PAGE_BYTES] = {0};
+    uint8_t image[HEADER_BYTES];
     struct file_header h;
     int r = file_new_header(f, CONTENT_PAGED, &h);
     if (r)
         return r;
-    file_encode_header(f, &h, page);
-    return born(f, &h, page, sizeof page, fd);
+    file_encode_header(f, &h, image);
+    return born(f, &h, image, sizeof image, fd);
 }
 
 int file_born(struct file *f, int fd, const uint8_t *buf, size_t len, uint64_t off)
@@ -387,13 +404,9 @@ int file_write_locked(struct file *f, const uint8_t *buf, size_t len, uint64_t o
     } else if (f->state == CONTENT_INLINE && off + len <= INLINE_MAX) {
         r = write_inline(f, fd, buf, len, off, reserved);
     } else {
-        uint64_t more = 0;
-        if (f->state == CONTENT_INLINE) {
-            r = journal_reserve(f->n->vol->journal, 16 * 1024, true);
-            more = r ? 0 : 16 * 1024;
-            if (!r)
-                r = file_to_paged(f, &more);
-        }
+        uint64_t more = f->state == CONTENT_INLINE ? file_share(reserved, FILE_SHARE) : 0;
+        if (f->state == CONTENT_INLINE)
+            r = file_to_paged(f, &more);
         if (!r)
             r = write_paged(f, fd, buf, len, off, reserved);
         if (more)
@@ -402,9 +415,7 @@ int file_write_locked(struct file *f, const uint8_t *buf, size_t len, uint64_t o
     if (!r)
         file_touch(f);
     node_fd_put(f->n);
-    struct aead *a = thread_aead();
-    if (a)
-        aead_clear_key(a);
+    thread_forget_key();
     return r;
 }
 
@@ -426,6 +437,10 @@ static ssize_t write_pieces(struct file *f, const uint8_t *buf, size_t len, uint
         uint64_t at = off + (append ? 0 : done);
         uint64_t stop = (at / PAGE_BYTES + FILE_PIECE_CHUNKS) * PAGE_BYTES;
         size_t n = len - done < stop - at ? len - done : (size_t)(stop - at);
+        if (!r && (at > FILE_SIZE_MAX || n > FILE_SIZE_MAX - at)) {
+            file_unlock(f);
+            r = -EFBIG;
+        }
         if (!r) {
             r = file_write_locked(f, buf + done, n, at, &reserved);
             file_unlock(f);

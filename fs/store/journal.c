@@ -96,7 +96,7 @@ int journal_open(int dirfd, const uint8_t volume_id[static ID_BYTES], const uint
     }
     j->writable = writable;
     int r = fstat(fd, &st) ? -errno : S_ISREG(st.st_mode) ? 0 : LFS_ERR_JOURNAL;
-    if (!r && writable && flock(fd, LOCK_EX | LOCK_NB))
+    if (!r && flock(fd, (writable ? LOCK_EX : LOCK_SH) | LOCK_NB))
         r = errno == EWOULDBLOCK ? LFS_ERR_BUSY : -errno;
     if (!r)
         r = read_super(j);
@@ -175,14 +175,15 @@ int journal_reset(struct journal *j, uint64_t ring_bytes, uint64_t least)
     s->generation = least + 1 > now ? least + 1 : now;
     s->ring_bytes = ring_bytes;
     s->self_ino = own_ino(j);
-    s->tail_pos = 0;
-    s->tail_seq = 1;
+    /* Sequence numbers never repeat: what memory still knows of earlier ones stays true. */
+    s->tail_pos = (j->head.pos + ring_bytes - 1) / ring_bytes * ring_bytes;
+    s->tail_seq = j->head.seq ? j->head.seq : 1;
     randombytes_buf(s->incarnation, sizeof s->incarnation);
     memset(s->tail_mac, 0, sizeof s->tail_mac);
-    j->head = (struct journal_point){.pos = 0, .seq = 1};
-    j->tail_pos = 0;
+    j->head = (struct journal_point){.pos = s->tail_pos, .seq = s->tail_seq};
+    j->tail_pos = j->base = s->tail_pos;
     j->written = 0;
-    j->durable = 0;
+    j->durable = s->tail_seq - 1;
     r = journal_write_super(j);
     pthread_mutex_unlock(&j->append);
     return r ? r : io_fsync(j->fd);

@@ -20,7 +20,8 @@ struct journal_point {
 int journal_create(int dirfd, const uint8_t volume_id[static ID_BYTES],
                    const uint8_t key[static LFS_KEY_BYTES], bool overwrite);
 
-/* Opens and, with writable, locks it (LFS_ERR_BUSY). LFS_ERR_JOURNAL: missing, unreadable, another volume's.
+/* Opens and locks it, shared unless writable (LFS_ERR_BUSY). LFS_ERR_JOURNAL: missing, unreadable, another
+ * volume's.
  */
 int journal_open(int dirfd, const uint8_t volume_id[static ID_BYTES], const uint8_t key[static LFS_KEY_BYTES],
                  bool writable, struct journal **out);

@@ -29,6 +29,7 @@ struct journal {
     uint64_t tail_pos; /* space before it may be used again */
     uint64_t reserved;
     struct journal_super super; /* as last written */
+    uint64_t base;              /* where the first lap began */
     uint64_t written; /* ring bytes from its start that were written at least once since it was allocated */
 
     pthread_mutex_t sync; /* guards syncing, durable, sync_error */

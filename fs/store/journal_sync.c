@@ -116,7 +116,8 @@ static void fill_ahead(struct journal *j)
 {
     static const uint8_t zeros[64 * 1024];
     pthread_mutex_lock(&j->append);
-    uint64_t head = (j->head.pos + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES, ring = j->super.ring_bytes;
+    uint64_t head = (j->head.pos - j->base + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+    uint64_t ring = j->super.ring_bytes;
     bool wanted = j->written < ring && head < ring && head + FILL_AHEAD / 4 > j->written;
     uint64_t at = head > j->written ? head : j->written,
              end = at + FILL_AHEAD < ring ? at + FILL_AHEAD : ring;
@@ -173,6 +174,10 @@ int journal_flush(struct journal *j)
 int journal_move_tail(struct journal *j, const struct journal_point *p)
 {
     pthread_mutex_lock(&j->append);
+    if (p->pos < j->tail_pos || p->pos > j->head.pos) {
+        pthread_mutex_unlock(&j->append);
+        return LFS_ERR_MISUSE;
+    }
     j->super.tail_pos = p->pos;
     j->super.tail_seq = p->seq;
     memcpy(j->super.tail_mac, p->mac, sizeof p->mac);

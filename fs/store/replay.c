@@ -270,6 +270,7 @@ static int read_place(struct replay *p, struct file *f, int fd, const uint8_t *i
 static int rebuild(struct replay *p, struct replay_file *rf, struct file *f, int fd)
 {
     struct journal *j = p->v->journal;
+    uint64_t last = 0;
     int r = 0;
     for (size_t i = 0; !r && i < rf->entry_count; i++) {
         const struct replay_entry *e = &rf->entries[i];
@@ -278,7 +279,7 @@ static int rebuild(struct replay *p, struct replay_file *rf, struct file *f, int
         bool torn = !r && entry_torn(rcur_over(items, e->item_bytes), fd, e->seq, rf->marked, &rf->unmarked);
         if (!r && !torn) {
             r = apply_items(f, rcur_over(items, e->item_bytes), e->data_at);
-            rf->last = e->seq;
+            last = e->seq;
         }
         free(items);
         if (torn) {
@@ -286,6 +287,8 @@ static int rebuild(struct replay *p, struct replay_file *rf, struct file *f, int
             break;
         }
     }
+    if (!rf->found || last < rf->last) /* of several copies, a mark may only say what holds for all */
+        rf->last = last;
     return r;
 }
 
@@ -333,7 +336,7 @@ int replay_take(struct replay *p, size_t file, struct node *n)
 
 static int append_marks(struct replay *p)
 {
-    struct file **todo = malloc((p->target_count + 1) * sizeof *todo);
+    struct file_mark *todo = malloc((p->target_count + 1) * sizeof *todo);
     uint64_t seq;
     size_t n = 0;
     if (!todo)
@@ -342,8 +345,7 @@ static int append_marks(struct replay *p)
         const struct replay_file *rf = &p->files[p->targets[i].file];
         if (!rf->unmarked)
             continue;
-        p->targets[i].f->mark_next = rf->last;
-        todo[n++] = p->targets[i].f;
+        todo[n++] = (struct file_mark){p->targets[i].f, rf->last};
     }
     int r = n ? file_mark(p->v, todo, n, &seq) : 0;
     free(todo);

@@ -45,14 +45,25 @@ static int at_path(struct volume *v, char *path, struct node **out)
     return 0;
 }
 
+/* Errors that say "not there", or that what stands there is damaged: not a reason to stop. Any other might
+ * hide a file whose synced content only the journal has; with the override it counts as not found. */
+static int passing(const struct replay *p, int r)
+{
+    bool absent = r == -ENOENT || r == -ENOTDIR || r == -ESTALE || r == -ELOOP || r < -4095;
+    return absent || p->v->opt.ignore_journal ? 0 : r;
+}
+
 static int by_hint(struct replay *p, size_t file)
 {
     struct node *n;
-    if (!p->files[file].path || at_path(p->v, p->files[file].path, &n))
+    if (!p->files[file].path)
         return 0;
-    int r = replay_take(p, file, n);
+    int r = at_path(p->v, p->files[file].path, &n);
+    if (r)
+        return passing(p, r);
+    r = replay_take(p, file, n);
     node_unref(n, 1);
-    return r;
+    return passing(p, r);
 }
 
 /* ---- the walk ---- */
@@ -80,9 +91,11 @@ static int try_node(struct replay *p, struct node *n)
     struct file_header h;
     int fd, r = node_fd_get(n, false, &fd);
     if (r)
-        return 0; /* not readable by us: its entries count as skipped */
+        return passing(p, r);
     ssize_t got = io_pread(fd, image, sizeof image, 0);
     node_fd_put(n);
+    if (got < 0)
+        return passing(p, (int)got);
     if (got != sizeof image || header_decode(image, &h))
         return 0;
     for (size_t i = 0; i < p->file_count; i++)
@@ -94,31 +107,37 @@ static int try_node(struct replay *p, struct node *n)
 /* by_ino: only files with an inode number that the journal names; else every file (a copied volume). */
 static int walk(struct replay *p, struct node *dir, bool by_ino, int depth)
 {
-    int fd, r = node_fd_get(dir, false, &fd);
-    if (r || depth > DEPTH_MAX)
-        return r;
+    int fd, r = depth > DEPTH_MAX ? -ELOOP : node_fd_get(dir, false, &fd);
+    if (r)
+        return passing(p, r);
     int own = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     node_fd_put(dir);
     DIR *d = own >= 0 ? fdopendir(own) : NULL;
     if (!d) {
         if (own >= 0)
             close(own);
-        return errno == EACCES ? 0 : -errno;
+        return passing(p, -errno);
     }
     struct dirent *e;
-    while (!r && (e = readdir(d))) {
+    while (!r && (errno = 0, e = readdir(d))) {
         bool file = e->d_type == DT_REG || e->d_type == DT_UNKNOWN;
         struct node *n;
         if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") ||
-            (e->d_type != DT_DIR && (!file || (by_ino && !wanted_ino(p, e->d_ino)))) ||
-            child(dir, e->d_name, &n))
+            (e->d_type != DT_DIR && (!file || (by_ino && !wanted_ino(p, e->d_ino)))))
             continue;
+        r = child(dir, e->d_name, &n);
+        if (r) {
+            r = passing(p, r);
+            continue;
+        }
         if (n->type == S_IFDIR)
             r = walk(p, n, by_ino, depth + 1);
         else if (n->type == S_IFREG)
             r = try_node(p, n);
         node_unref(n, 1);
     }
+    if (!r && !e && errno)
+        r = passing(p, -errno);
     closedir(d);
     return r;
 }

@@ -53,3 +53,10 @@ uint8_t *thread_scratch(void)
         t->scratch = aligned_alloc(PAGE_BYTES, SCRATCH_BYTES);
     return t ? t->scratch : NULL;
 }
+
+void thread_forget_key(void)
+{
+    struct aead *a = thread_aead();
+    if (a)
+        aead_clear_key(a);
+}

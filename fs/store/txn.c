@@ -89,6 +89,7 @@ int txn_commit(struct txn *t, uint64_t *reserved)
         .data = t->data,
         .data_n = t->data_n,
     };
+    file_list_dirty(f); /* before there is an entry: every checkpoint that moves past it must know the file */
     int r = journal_append(f->n->vol->journal, &e, held, &t->seq, &t->data_at);
     if (r)
         return r;
@@ -99,6 +100,5 @@ int txn_commit(struct txn *t, uint64_t *reserved)
         f->hint_seq = t->seq;
     if (t->fresh)
         f->fresh_seq = t->seq;
-    file_list_dirty(f);
     return 0;
 }

@@ -11,6 +11,7 @@
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define JOURNAL_BYTES (UINT64_C(64) << 20)
@@ -140,8 +141,10 @@ static uint64_t volume_journal_bytes(const struct volume *v)
 int volume_reset_journal(struct volume *v)
 {
     uint64_t bytes = volume_journal_bytes(v);
+    checkpoint_forget(v);
     for (;;) {
         int r = journal_reset(v->journal, bytes, 0);
+        atomic_store(&v->period_seq, journal_head(v->journal).seq);
         if (!r && !v->ballast)
             r = ballast_open(v, bytes);
         if (r != -ENOSPC || bytes / 2 < JOURNAL_RING_MIN)
@@ -169,6 +172,13 @@ static int check_root(struct volume *v)
     return r == -ENOENT ? LFS_ERR_CORRUPT : r;
 }
 
+/* The life that ended uncleanly began at its generation, by the clock (journal_reset). */
+static int64_t suspect_time(const struct volume *v)
+{
+    int64_t now = time(NULL), began = (int64_t)journal_generation(v->journal);
+    return (began < now ? began : now) - 3600 > 0 ? (began < now ? began : now) - 3600 : 1;
+}
+
 static int open_parts(struct volume *v, const char *path, struct replay_report *report)
 {
     struct stat st;
@@ -183,6 +193,10 @@ static int open_parts(struct volume *v, const char *path, struct replay_report *
         r = node_tables_init(v);
     if (!r)
         r = check_root(v);
+    if (!r && !v->opt.read_only)
+        ballast_discard(v);
+    if (!r && journal_ring(v->journal))
+        v->suspect_since = suspect_time(v);
     if (!r)
         r = replay_run(v, report);
     if (!r && !v->opt.read_only)

@@ -59,6 +59,11 @@ struct volume {
     struct checkpoint_mark *mark;    /* checkpoint.c's */
     struct ballast *ballast;         /* NULL where fallocate does */
 
+    /* After an unclean end: files changed since may be longer than their headers say (fresh data that no
+     * entry speaks of), so that their lengths are not believed before they were loaded. 0: all lengths are
+     * right. */
+    int64_t suspect_since; /* seconds since 1970 */
+
     _Atomic uint64_t auth_failures, checkpoints;
 };
 
@@ -84,6 +89,7 @@ int volume_reset_journal(
 /* This thread's AEAD context and a scratch buffer of SCRATCH_BYTES, made at first use, freed at thread end.
  * NULL when memory is out. Keys are cleared by the user of the context after each request. */
 #define SCRATCH_BYTES ((1u << 20) + 32 * PAGE_BYTES)
+void thread_forget_key(void);
 struct aead *thread_aead(void);
 uint8_t *thread_scratch(void);
 

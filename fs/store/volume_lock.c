@@ -59,6 +59,8 @@ int volume_unlock(struct volume *v, const struct keyset *keys)
     if (!r && v->journal && !v->opt.read_only && journal_ring(v->journal) == 0)
         r = volume_reset_journal(v);
     if (r) {
+        if (v->journal)
+            journal_forget_keys(v->journal);
         locked_free(pd);
     } else {
         locked_free(v->pd);

@@ -116,8 +116,10 @@ static void dump_xattrs(struct check *c, struct node *n, const char *path)
 {
     char list[4096], value[4096];
     ssize_t len = node_listxattr(n, list, sizeof list, false);
-    if (len < 0)
+    if (len < 0) {
         fail(c, "%s: xattrs: %s", path, lfs_strerror((int)len));
+        return;
+    }
     for (char *name = list; name < list + len; name += strlen(name) + 1) {
         ssize_t r = node_getxattr(n, name, value, sizeof value);
         put_tag(c, 'X', path);
