@@ -3,12 +3,70 @@
 #include "keyd_conn.h"
 #include "unlock.h"
 
+#include "latchfs/err.h"
 #include "latchfs/mountctl.h"
 
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+
+#define MOUNTS_WAIT_MS 3000
+#define LOCK_WAIT_MS 40000 /* a mount whose latch-keyd ended looks for another every 30 s at the longest */
+#define MOUNTS_POLL_MS 50
+
+struct wanted {
+    const uint8_t *volume_id;
+    bool locked;
+};
+
+static int is_wanted(const char *socket_path, const struct mount_status *st, void *arg)
+{
+    const struct wanted *w = arg;
+    (void)socket_path;
+    return st->locked == w->locked && memcmp(st->volume_id, w->volume_id, ID_BYTES) == 0;
+}
+
+/* True if a mount of the volume is locked, or is not. */
+static bool any_mount(const uint8_t *volume_id, bool locked)
+{
+    struct wanted w = {volume_id, locked};
+    return mountctl_each(is_wanted, &w) > 0;
+}
+
+static void pause_ms(int ms)
+{
+    const struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+    nanosleep(&t, NULL);
+}
+
+/* latch-keyd tells the mounts and does not wait for them; a script that goes on to use one must not find it
+ * locked. False if one stays so. */
+static bool wait_for_mounts(const uint8_t volume_id[static ID_BYTES])
+{
+    for (int waited = 0; waited < MOUNTS_WAIT_MS; waited += MOUNTS_POLL_MS) {
+        if (!any_mount(volume_id, true))
+            return true;
+        pause_ms(MOUNTS_POLL_MS);
+    }
+    return false;
+}
+
+/* A mount may hold keys from a latch-keyd that has ended, and not know the present one yet. So the mounts are
+ * asked afterwards, and the lock is repeated until none has keys. */
+static int lock_all(struct keyclient *kc, const uint8_t volume_id[static ID_BYTES], unsigned *held)
+{
+    int r = keyclient_lock(kc, volume_id, held);
+    for (int waited = 0; (!r || r == LFS_ERR_NOKEY) && any_mount(volume_id, false); waited += 500) {
+        if (waited >= LOCK_WAIT_MS)
+            return LFS_ERR_TIMEOUT;
+        pause_ms(500);
+        r = keyclient_lock(kc, volume_id, held);
+        if (r == LFS_ERR_NOKEY && !any_mount(volume_id, false))
+            return 0;
+    }
+    return r;
+}
 
 static int run_lock(int argc, char **argv)
 {
@@ -24,10 +82,10 @@ static int run_lock(int argc, char **argv)
     if (code == LFS_EXIT_OK)
         code = volume_files_open(argv[optind], &v);
     if (code == LFS_EXIT_OK)
-        code = keyd_conn_open(false, &kc);
+        code = keyd_conn_open(any_mount(v.ks->volume_id, false), &kc);
     if (code != LFS_EXIT_OK)
         return code;
-    int r = keyclient_lock(kc, v.ks->volume_id, &held);
+    int r = lock_all(kc, v.ks->volume_id, &held);
     if (r)
         return keyd_conn_fail(kc, r, v.path);
     cli_quote(v.path, quoted, sizeof quoted);
@@ -50,28 +108,6 @@ const struct command cmd_lock = {
 };
 
 /* ---- unlock ---- */
-
-#define MOUNTS_WAIT_MS 3000
-#define MOUNTS_POLL_MS 20
-
-static int is_locked_mount(const char *socket_path, const struct mount_status *st, void *volume_id)
-{
-    (void)socket_path;
-    return st->locked && memcmp(st->volume_id, volume_id, ID_BYTES) == 0;
-}
-
-/* latch-keyd tells the mounts and does not wait for them; a script that goes on to use one must not find it
- * locked. False if one stays so. */
-static bool wait_for_mounts(uint8_t volume_id[static ID_BYTES])
-{
-    const struct timespec pause = {.tv_nsec = MOUNTS_POLL_MS * 1000000};
-    for (int waited = 0; waited < MOUNTS_WAIT_MS; waited += MOUNTS_POLL_MS) {
-        if (mountctl_each(is_locked_mount, volume_id) <= 0)
-            return true;
-        nanosleep(&pause, NULL);
-    }
-    return false;
-}
 
 static int run_unlock(int argc, char **argv)
 {

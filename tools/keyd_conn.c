@@ -28,7 +28,7 @@ int keyd_conn_open(bool start, struct keyclient **out)
     if (why[0])
         return cli_fail(lfs_exit_code(r), "latch-keyd: %s", why);
     if (keyd_conn_is_absent(r) && !start)
-        return cli_fail(LFS_EXIT_NOKEY, "latch-keyd is not running, so nothing is unlocked");
+        return cli_fail(LFS_EXIT_NOKEY, "latch-keyd is not running");
     if (keyd_conn_is_absent(r) && !found)
         return cli_fail(LFS_EXIT_FAILURE, "latch-keyd is not running, and its program was not found");
     return cli_fail_err(r, "latch-keyd", "see latch-keyd(8)");

@@ -147,7 +147,7 @@ static ssize_t read_command(const char *command, char *buf, size_t len)
     end.tv_sec += COMMAND_SECONDS;
     ssize_t n = read_all(fd, buf, len, &end);
     if (n < 0)
-        kill(pid, SIGTERM);
+        kill(pid, SIGKILL);
     int status = 0;
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
@@ -223,12 +223,12 @@ static int source_fail(ssize_t err, const char *source, size_t max)
     char quoted[PATH_MAX];
     cli_quote(source, quoted, sizeof quoted);
     if (err == -E2BIG)
-        return cli_fail(LFS_EXIT_USAGE, "%s: too long; it may have %zu bytes", quoted, max);
+        return cli_fail(LFS_EXIT_USAGE, "%s: too long; it may have %zu bytes", quoted,
+                        max == PASSPHRASE_MAX + 1 ? (size_t)PASSPHRASE_MAX : max);
     if (err == -ECHILD)
-        return cli_fail(LFS_EXIT_FAILURE, "the passphrase command failed: %s", quoted);
+        return cli_fail(LFS_EXIT_FAILURE, "the passphrase command failed");
     if (err == LFS_ERR_TIMEOUT)
-        return cli_fail(LFS_EXIT_FAILURE, "the passphrase command did not end in %d s: %s", COMMAND_SECONDS,
-                        quoted);
+        return cli_fail(LFS_EXIT_FAILURE, "the passphrase command did not end in %d s", COMMAND_SECONDS);
     return cli_fail_err((int)err, source, NULL);
 }
 

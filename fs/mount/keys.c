@@ -28,7 +28,10 @@ struct keys {
     int64_t leased_at;        /* last lease or renewal, of now_ms() */
     int64_t try_at;           /* next renewal or reconnection */
     int64_t backoff_ms;
-    int stop; /* eventfd */
+    int64_t lost_at;    /* since when keyd is gone; counts while client is NULL */
+    int64_t grace_ms;   /* how long keys may stay without it; 0: no limit */
+    bool unlock_failed; /* a lease is here, but the volume could not be unlocked: tried again at try_at */
+    int stop;           /* eventfd */
     pthread_t thread;
     bool running;
 };
@@ -50,6 +53,7 @@ static int connect_keyd(struct keys *k)
     if (r)
         return r;
     k->client = kc;
+    k->grace_ms = (int64_t)keyclient_grace(kc) * 1000;
     kc = NULL;
     return 0;
 }
@@ -107,6 +111,8 @@ static void lock_now(struct keys *k, const char *why, unsigned *held)
 
 static void lost_keyd(struct keys *k)
 {
+    if (k->client)
+        k->lost_at = now_ms();
     keyclient_freep(&k->client);
     k->try_at = now_ms() + k->backoff_ms;
     k->backoff_ms = k->backoff_ms * 2 < RECONNECT_MAX_MS ? k->backoff_ms * 2 : RECONNECT_MAX_MS;
@@ -120,6 +126,9 @@ static void lease_again(struct keys *k)
     int r = lease(k, &set);
     if (!r && volume_is_locked(k->d->vol)) {
         r = volume_unlock(k->d->vol, set);
+        k->unlock_failed = r != 0;
+        if (r)
+            k->try_at = now_ms() + RECONNECT_MAX_MS;
         if (!r)
             log_info("%s: unlocked", k->d->volume_path);
         else
@@ -189,14 +198,23 @@ static bool lease_is_over(const struct keys *k, int64_t now)
     return k->lease_ms && now >= k->leased_at + k->lease_ms && !volume_is_locked(k->d->vol);
 }
 
+static bool grace_is_over(const struct keys *k, int64_t now)
+{
+    return !k->client && k->grace_ms && now >= k->lost_at + k->grace_ms && !volume_is_locked(k->d->vol);
+}
+
 static void do_timed(struct keys *k)
 {
     int64_t now = now_ms();
     unsigned held;
+    if (grace_is_over(k, now))
+        lock_now(k, "latch-keyd is gone for too long", &held);
     if (lease_is_over(k, now))
         lock_now(k, "the lease has ended", &held);
     if (!k->client && now >= k->try_at)
         reconnect(k);
+    else if (k->client && k->unlock_failed && now >= k->try_at)
+        lease_again(k);
     else if (k->client && k->lease_ms && now >= k->try_at && !volume_is_locked(k->d->vol))
         renew(k);
 }
@@ -206,8 +224,10 @@ static int timeout_ms(const struct keys *k)
 {
     bool held = k->lease_ms && !volume_is_locked(k->d->vol);
     int64_t next = INT64_MAX;
-    if (!k->client || held)
+    if (!k->client || held || k->unlock_failed)
         next = k->try_at;
+    if (!k->client && k->grace_ms && !volume_is_locked(k->d->vol) && k->lost_at + k->grace_ms < next)
+        next = k->lost_at + k->grace_ms;
     if (held && k->leased_at + k->lease_ms < next)
         next = k->leased_at + k->lease_ms;
     int64_t left = next - now_ms();

@@ -26,6 +26,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -41,6 +42,7 @@ struct parts { /* what is up, for taking it down */
     struct control *control;
     int report; /* of background_enter, or -1 */
     int signals;
+    bool mounted;
 };
 
 /* ---- before the fork ---- */
@@ -52,7 +54,7 @@ static int resolve(const char *path, char out[static PATH_MAX])
     int err = errno;
     log_error("%s: %s", path,
               err == ENOTCONN ? "a dead mount; 'fusermount3 -u' removes it" : strerrordesc_np(err));
-    return -err;
+    return -err; /* the caller knows whether the volume or the mount point is missing */
 }
 
 static int read_ids(struct daemon *d)
@@ -138,6 +140,17 @@ static int open_volume(struct daemon *d, const struct options *o, const struct k
     return r;
 }
 
+/* Whoever can write the ciphertext can set modes and make device nodes there. So root's mounts have dev and
+ * suid only where the filesystem below has them; an option given later counts more. */
+static const char *default_flags(const struct daemon *d)
+{
+    struct statvfs below;
+    if (geteuid() != 0 || statvfs(d->volume_path, &below))
+        return "nodev,nosuid";
+    bool dev = !(below.f_flag & ST_NODEV), suid = !(below.f_flag & ST_NOSUID);
+    return dev ? suid ? "dev,suid" : "dev,nosuid" : suid ? "nodev,suid" : "nodev,nosuid";
+}
+
 /* The string for libfuse: commas and backslashes in the name are escaped there. */
 static int mount_options(const struct daemon *d, const struct options *o, char **out)
 {
@@ -147,7 +160,7 @@ static int mount_options(const struct daemon *d, const struct options *o, char *
         return -ENOMEM;
     if (fuse_opt_add_opt(&opts, "default_permissions,subtype=latchfs") ||
         fuse_opt_add_opt_escaped(&opts, name) || (o->allow_other && fuse_opt_add_opt(&opts, "allow_other")) ||
-        (*o->kernel && fuse_opt_add_opt(&opts, o->kernel))) {
+        fuse_opt_add_opt(&opts, default_flags(d)) || (*o->kernel && fuse_opt_add_opt(&opts, o->kernel))) {
         free(opts);
         return -ENOMEM;
     }
@@ -155,8 +168,9 @@ static int mount_options(const struct daemon *d, const struct options *o, char *
     return 0;
 }
 
-static int mount_session(struct daemon *d, const struct options *o)
+static int mount_session(struct parts *p, const struct options *o)
 {
+    struct daemon *d = p->d;
     AUTO_FREE char *opts = NULL;
     struct fuse_lowlevel_ops ops = ops_table(d);
     int r = mount_options(d, o, &opts);
@@ -164,6 +178,7 @@ static int mount_session(struct daemon *d, const struct options *o)
         r = session_new(d, &ops, opts, &d->session);
     if (!r)
         r = session_mount(d->session, d->mountpoint);
+    p->mounted = r == 0;
     if (r)
         log_error("%s: cannot mount: %s", d->mountpoint, lfs_strerror(r));
     return r;
@@ -189,7 +204,7 @@ static int set_up(struct parts *p, const struct options *o)
     if (!r)
         r = open_volume(d, o, set);
     if (!r)
-        r = mount_session(d, o);
+        r = mount_session(p, o);
     return r ? r : identity_init();
 }
 
@@ -273,10 +288,10 @@ static int take_down(struct parts *p)
 {
     struct daemon *d = p->d;
     int r = 0;
+    keys_free(p->keys); /* first: a lock under way needs the workers for the kernel's dirty pages */
     if (d->session)
         session_stop(d->session);
     control_free(p->control);
-    keys_free(p->keys);
     session_free(d->session);
     if (d->vol)
         r = volume_close(d->vol);
@@ -303,7 +318,7 @@ static int run(struct daemon *d, const struct options *o)
         live(&p);
     }
     bool busy;
-    if (r && d->session)
+    if (r && p.mounted)
         mountpoint_unmount(d->mountpoint, &busy);
     int closed = take_down(&p);
     background_report(&p.report, lfs_exit_code(r));

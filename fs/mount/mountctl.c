@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -182,13 +183,30 @@ static bool is_socket_name(const char *name)
     return len > 5 && strcmp(name + len - 5, ".sock") == 0;
 }
 
+/* dir and its parent belong to this user, and nobody else may write there. */
+static bool is_own_directory(const char *dir)
+{
+    char parent[PATH_MAX];
+    struct stat st;
+    snprintf(parent, sizeof parent, "%s", dir);
+    *strrchr(parent, '/') = '\0';
+    const char *both[] = {parent, dir};
+    for (int i = 0; i < 2; i++)
+        if (lstat(both[i], &st) || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 022))
+            return false;
+    return true;
+}
+
 int mountctl_each(int (*fn)(const char *socket_path, const struct mount_status *st, void *arg), void *arg)
 {
     char dir[PATH_MAX], path[PATH_MAX + NAME_MAX + 2];
     AUTO_FREE struct mount_status *st = malloc(sizeof *st);
+    struct stat file;
     int r = st ? mountctl_dir(dir, sizeof dir) : -ENOMEM;
     if (r)
         return r;
+    if (!is_own_directory(dir))
+        return 0; /* no mount of ours made its socket there */
     DIR *d = opendir(dir);
     if (!d)
         return errno == ENOENT ? 0 : -errno;
@@ -197,8 +215,8 @@ int mountctl_each(int (*fn)(const char *socket_path, const struct mount_status *
         int got = is_socket_name(e->d_name) ? mountctl_status(path, st) : LFS_ERR_PROTO;
         if (!got)
             r = fn(path, st, arg);
-        else if (got == -ECONNREFUSED) /* of a mount that was killed */
-            unlink(path);
+        else if (got == -ECONNREFUSED && lstat(path, &file) == 0 && S_ISSOCK(file.st_mode))
+            unlink(path); /* of a mount that was killed */
     }
     closedir(d);
     return r;

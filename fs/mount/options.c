@@ -223,7 +223,7 @@ static int parse_args(struct parser *p, int argc, char *const argv[])
 int options_parse(int argc, char *const argv[], bool privileged, struct options *out, char *error,
                   size_t size)
 {
-    struct options o = {.allow_other = privileged, .kernel = strdup(privileged ? "dev,suid" : "")};
+    struct options o = {.allow_other = privileged, .kernel = strdup("")};
     struct parser p = {.o = &o, .error = error, .size = size};
     if (!o.kernel)
         return -ENOMEM;

@@ -151,3 +151,42 @@ def test_lock_with_a_mapping(volume):
         assert out == b"" and p.returncode == -signal.SIGBUS
         unlock(volume)
         assert read_file(m / "f") == pattern(1, 100000)
+
+
+def test_lock_after_keyd_was_killed(keyd, volume):
+    """A lock through a new keyd reaches the mount although that has not found it yet."""
+    with volume.mount() as m:
+        write_file(m / "f", b"secret")
+        keyd.kill()
+        keyd.start()
+        result = volume.lock()
+        assert result.returncode == 0, result.err
+        with pytest.raises(OSError) as e:
+            read_file(m / "f")
+        assert e.value.errno == errno.ENOKEY
+        unlock(volume)
+        assert read_file(m / "f") == b"secret"
+
+
+def test_sync_and_growth_after_unlock(volume):
+    """The journal starts anew at an unlock: what is written and synced then survives kill -9."""
+    with volume.mount() as m:
+        with open(m / "open", "wb", buffering=0) as f:
+            for round_number in range(3):
+                f.write(pattern(round_number, 1 << 20))
+                os.fsync(f.fileno())
+                volume.lock().ok()
+                unlock(volume)
+        for n in range(20):
+            write_file(m / "tmp", pattern(n, 9000))
+            os.rename(m / "tmp", m / "saved")
+        fd = os.open(m / "open", os.O_RDWR)
+        os.pwrite(fd, pattern(9, 70000), 4096 * 3)
+        os.fsync(fd)
+        os.close(fd)
+        m.crash()
+        m.mount().ok()
+        want = bytearray(b"".join(pattern(i, 1 << 20) for i in range(3)))
+        want[4096 * 3:4096 * 3 + 70000] = pattern(9, 70000)
+        assert read_file(m / "open") == bytes(want)
+        assert read_file(m / "saved") == pattern(19, 9000)
