@@ -54,7 +54,7 @@ static int resolve(const char *path, char out[static PATH_MAX])
     int err = errno;
     log_error("%s: %s", path,
               err == ENOTCONN ? "a dead mount; 'fusermount3 -u' removes it" : strerrordesc_np(err));
-    return -err; /* the caller knows whether the volume or the mount point is missing */
+    return -err;
 }
 
 static int read_ids(struct daemon *d)
@@ -80,6 +80,8 @@ static int read_ids(struct daemon *d)
 static int prepare(const struct options *o, struct daemon *d)
 {
     int r = resolve(o->volume, d->volume_path);
+    if (r == -ENOENT || r == -ENOTDIR)
+        r = LFS_ERR_NOTVOLUME;
     if (!r)
         r = resolve(o->mountpoint, d->mountpoint);
     if (!r)

@@ -61,3 +61,9 @@ def test_fstab(volume, mountpoint, installed, workdir):
                      f"passphrase-file={volume.passfile},nofail,noauto,x-test 0 0\n")
     harness.run(["mount", "--fstab", fstab, mountpoint.path], env=installed).ok()
     check_and_umount(mountpoint, installed)
+
+
+def test_no_volume_there(bins, keyd, workdir):
+    (workdir / "here").mkdir()
+    result = harness.run([bins.latchfs, workdir / "nothing", workdir / "here"], env=keyd.env)
+    assert result.returncode == harness.NOTVOLUME and result.err.count("\n") == 1
