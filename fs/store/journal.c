@@ -162,7 +162,7 @@ static int allocate_ring(struct journal *j, uint64_t ring_bytes)
     return r;
 }
 
-int journal_reset(struct journal *j, uint64_t ring_bytes, uint64_t least)
+int journal_reset(struct journal *j, uint64_t ring_bytes)
 {
     uint64_t now = (uint64_t)time(NULL);
     struct journal_super *s = &j->super;
@@ -171,8 +171,7 @@ int journal_reset(struct journal *j, uint64_t ring_bytes, uint64_t least)
         return r;
     pthread_mutex_lock(&j->append);
     /* The clock lifts a journal that was put back from a backup above everything written since. */
-    least = least > s->generation ? least : s->generation;
-    s->generation = least + 1 > now ? least + 1 : now;
+    s->generation = s->generation + 1 > now ? s->generation + 1 : now;
     s->ring_bytes = ring_bytes;
     s->self_ino = own_ino(j);
     /* Sequence numbers never repeat: what memory still knows of earlier ones stays true. */

@@ -29,9 +29,9 @@ int journal_open(int dirfd, const uint8_t volume_id[static ID_BYTES], const uint
 /* Unlocks and frees. With clean (everything in place and synced) the ring is dropped first. Takes NULL. */
 int journal_close(struct journal *j, bool clean);
 
-/* The next generation with an empty ring of ring_bytes, durable when it returns. least: the generation must
- * be above it. Whatever the ring held must be in place and synced. */
-int journal_reset(struct journal *j, uint64_t ring_bytes, uint64_t least);
+/* The next generation with an empty ring of ring_bytes, durable when it returns. Whatever the ring held must
+ * be in place and synced. */
+int journal_reset(struct journal *j, uint64_t ring_bytes);
 
 /* Lifts the generation above least, durable when it returns: for a journal put back from a backup, whose
  * entries a later replay would skip for files changed since. */

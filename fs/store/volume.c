@@ -143,7 +143,7 @@ int volume_reset_journal(struct volume *v)
     uint64_t bytes = volume_journal_bytes(v);
     checkpoint_forget(v);
     for (;;) {
-        int r = journal_reset(v->journal, bytes, 0);
+        int r = journal_reset(v->journal, bytes);
         atomic_store(&v->period_seq, journal_head(v->journal).seq);
         if (!r && !v->ballast)
             r = ballast_open(v, bytes);
