@@ -59,6 +59,16 @@ const char *keyclient_message(const struct keyclient *kc)
     return kc->message;
 }
 
+bool keyclient_first_opening(const struct keyclient *kc)
+{
+    return kc->first_opening;
+}
+
+unsigned keyclient_idle_s(const struct keyclient *kc)
+{
+    return kc->idle_s;
+}
+
 unsigned keyclient_grace(const struct keyclient *kc)
 {
     return kc->grace_s;
@@ -125,23 +135,55 @@ static int receive_packet(struct keyclient *kc)
     return r;
 }
 
+static const struct {
+    uint16_t type;
+    enum key_event_type event;
+} pushes[] = {
+    {P_PUSH_REVOKE, KEY_EVENT_REVOKE},
+    {P_PUSH_UNLOCKED, KEY_EVENT_UNLOCKED},
+    {P_PUSH_REKEY, KEY_EVENT_REKEY},
+    {P_PUSH_HELD, KEY_EVENT_HELD},
+};
+
+static enum key_event_type event_of(uint16_t type)
+{
+    for (size_t i = 0; i < sizeof pushes / sizeof *pushes; i++)
+        if (pushes[i].type == type)
+            return pushes[i].event;
+    return KEY_EVENT_NONE;
+}
+
+static bool is_kept(const struct keyclient *kc, const struct key_event *ev)
+{
+    for (unsigned i = 0; i < kc->count; i++) {
+        const struct key_event *k = &kc->events[(kc->first + i) % CLIENT_EVENTS_MAX];
+        if (k->type == ev->type && memcmp(k->volume_id, ev->volume_id, ID_BYTES) == 0 &&
+            memcmp(k->pd_id, ev->pd_id, ID_BYTES) == 0)
+            return true;
+    }
+    return false;
+}
+
 static int keep_push(struct keyclient *kc)
 {
     struct proto_msg m = {0};
     int r = proto_decode(kc->in.type, kc->in.serial, kc->in.body.p, kc->in.body.len, &m);
-    if (r || kc->count == CLIENT_EVENTS_MAX)
+    if (r)
         return LFS_ERR_PROTO;
-    struct key_event *ev = &kc->events[(kc->first + kc->count++) % CLIENT_EVENTS_MAX];
-    ev->type = m.type == P_PUSH_REVOKE ? KEY_EVENT_REVOKE : KEY_EVENT_UNLOCKED;
-    ev->serial = m.serial;
-    memcpy(ev->volume_id, m.volume, ID_BYTES);
-    memcpy(ev->pd_id, m.pd, ID_BYTES);
+    struct key_event ev = {.type = event_of(m.type), .serial = m.serial};
+    memcpy(ev.volume_id, m.volume, ID_BYTES);
+    memcpy(ev.pd_id, m.pd, ID_BYTES);
+    if (ev.type == KEY_EVENT_UNLOCKED && is_kept(kc, &ev))
+        return 0;
+    if (kc->count == CLIENT_EVENTS_MAX)
+        return LFS_ERR_PROTO;
+    kc->events[(kc->first + kc->count++) % CLIENT_EVENTS_MAX] = ev;
     return 0;
 }
 
 static bool is_push(uint16_t type)
 {
-    return type == P_PUSH_REVOKE || type == P_PUSH_UNLOCKED;
+    return event_of(type) != KEY_EVENT_NONE;
 }
 
 static int receive_reply(struct keyclient *kc, const struct proto_msg *request, int64_t until,
@@ -179,10 +221,16 @@ static void keep_message(struct keyclient *kc, const struct proto_msg *reply)
 
 int client_call(struct keyclient *kc, struct proto_msg *request, struct proto_msg *reply)
 {
+    return client_call_slow(kc, request, reply, 0);
+}
+
+int client_call_slow(struct keyclient *kc, struct proto_msg *request, struct proto_msg *reply,
+                     int64_t more_ms)
+{
     kc->message[0] = '\0';
     if (kc->fd < 0)
         return -ENOTCONN;
-    int64_t until = client_now_ms() + kc->deadline_ms;
+    int64_t until = client_now_ms() + kc->deadline_ms + more_ms;
     request->serial = ++kc->serial ? kc->serial : ++kc->serial;
     int r = send_request(kc, request, until);
     if (r == LFS_ERR_MISUSE || r == -ENOMEM)

@@ -218,6 +218,7 @@ static int try_connect(const char *path, int deadline_ms, struct keyclient **out
         snprintf(connect_message, sizeof connect_message, "%s", kc->message);
         return r;
     }
+    kc->wait_s = reply.wait_s;
     *out = kc;
     kc = NULL;
     return 0;

@@ -1,5 +1,6 @@
 #include "server.h"
 
+#include "latchfs/buf.h"
 #include "latchfs/err.h"
 #include "latchfs/log.h"
 
@@ -103,6 +104,7 @@ static void malformed(struct server *s, struct conn *c, int err)
              err == LFS_ERR_UNSUPPORTED ? "foreign" : "malformed", c->in.type);
     audit_noise(s->audit,
                 &(struct audit_act){.act = "protocol", .peer = &c->peer, .result = err, .detail = detail});
+    metrics_count(s->metrics, METRIC_PROTOCOL_ERRORS, 1);
     c->dead = true;
 }
 
@@ -145,13 +147,22 @@ void conn_ready(struct server *s, struct conn *c, uint32_t events)
 
 /* ---- life ---- */
 
-static unsigned roles_of(const struct server *s, const struct ucred *peer)
+/* The peer's own group and its supplementary ones, as they were when it connected. */
+static int groups_of(int fd, const struct ucred *peer, gid_t **out, size_t *count)
 {
-    if (peer->uid == geteuid() || peer->uid == 0)
-        return ROLE_ALL;
-    for (unsigned i = 0; i < s->policy->allow_count; i++)
-        if (s->policy->allow[i] == peer->uid)
-            return ROLE_USER;
+    socklen_t len = 0;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &len) && errno != ERANGE)
+        return -errno;
+    gid_t *gids = malloc(len + sizeof *gids);
+    if (!gids)
+        return -ENOMEM;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, gids + 1, &len)) {
+        free(gids);
+        return -errno;
+    }
+    gids[0] = peer->gid;
+    *out = gids;
+    *count = 1 + len / sizeof *gids;
     return 0;
 }
 
@@ -176,44 +187,55 @@ static void turn_away(struct server *s, int fd, const struct ucred *peer, int er
     close(fd);
 }
 
-static void add(struct server *s, int fd, const struct ucred *peer, unsigned roles)
+/* Takes gids. */
+static void add(struct server *s, int fd, const struct ucred *peer, unsigned roles, gid_t *gids, size_t ngids)
 {
     struct conn *c = calloc(1, sizeof *c);
     struct epoll_event ev = {.events = EPOLLIN, .data.ptr = c};
     if (!c || epoll_ctl(s->epoll, EPOLL_CTL_ADD, fd, &ev)) {
         free(c);
+        free(gids);
         close(fd);
         return;
     }
     c->id = ++s->next_conn;
     c->fd = fd;
     c->peer = *peer;
+    c->gids = gids;
+    c->ngids = ngids;
     c->roles = roles;
     c->next = s->conns;
     s->conns = c;
 }
 
-void conn_accept(struct server *s)
+static void admit(struct server *s, int fd)
 {
     struct ucred peer;
     socklen_t len = sizeof peer;
-    int fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (fd < 0) {
-        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
-            poll(NULL, 0, 10); /* the queue stays readable: do not spin on it */
-        return;
-    }
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len)) {
+    AUTO_FREE gid_t *gids = NULL;
+    size_t ngids;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) || groups_of(fd, &peer, &gids, &ngids)) {
         close(fd);
         return;
     }
-    unsigned roles = roles_of(s, &peer);
-    if (!roles)
+    unsigned roles = policy_roles(s->policy, peer.uid, gids, ngids, geteuid());
+    if (!roles) {
         turn_away(s, fd, &peer, LFS_ERR_DENIED, "this user may not use this latch-keyd");
-    else if (count_of_uid(s, peer.uid) >= s->policy->max_connections)
+    } else if (count_of_uid(s, peer.uid) >= s->policy->max_connections) {
         turn_away(s, fd, &peer, LFS_ERR_BUSY, "too many connections of this user");
-    else
-        add(s, fd, &peer, roles);
+    } else {
+        add(s, fd, &peer, roles, gids, ngids);
+        gids = NULL;
+    }
+}
+
+void conn_accept(struct server *s)
+{
+    int fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd >= 0)
+        admit(s, fd);
+    else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
+        poll(NULL, 0, 10); /* the queue stays readable: do not spin on it */
 }
 
 void conn_check_stalls(struct server *s, int64_t now)
@@ -239,10 +261,14 @@ void conn_reap(struct server *s)
             continue;
         }
         *at = c->next;
-        volumes_conn_gone(s, c);
+        mount_gone(s, c);
+        waits_conn_gone(s, c);
+        worker_cancel(s->worker, c->id);
+        session_free(c->session);
         close(c->fd);
         drop_out(c);
         proto_in_clear(&c->in);
+        free(c->gids);
         free(c->mountpoint);
         free(c);
     }

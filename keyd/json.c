@@ -11,6 +11,15 @@ void json_clear(struct json *j)
     *j = (struct json){0};
 }
 
+void json_cut(struct json *j, size_t len)
+{
+    if (len > j->len)
+        return;
+    j->len = len;
+    if (j->p)
+        j->p[len] = '\0';
+}
+
 void json_raw(struct json *j, const char *text)
 {
     size_t n = strlen(text);

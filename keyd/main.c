@@ -122,27 +122,61 @@ static int open_state(const struct options *o, const struct policy *p, struct se
         r = statedir_open(path, &s->statedir);
     if (!r)
         r = audit_open(s->statedir, p->log, &s->audit);
+    if (!r)
+        r = approvals_open(s->statedir, p, &s->approvals);
+    if (!r)
+        r = alert_remember(s->alert, s->statedir);
     if (r)
-        snprintf(why, PROTO_TEXT_MAX, "state directory or audit log: %s", lfs_strerror(r));
+        snprintf(why, PROTO_TEXT_MAX, "state directory, audit log or approvals: %s", lfs_strerror(r));
     return r;
+}
+
+static int listen_there(const struct options *o, const struct policy *p, struct listen *l, char *why)
+{
+    char path[108];
+    int r = o->socket ? 0 : keyclient_default_socket(path);
+    return r ? r : listen_open(o->socket ? o->socket : path, policy_open_to_others(p), l, why);
+}
+
+/* What keyd can do without. */
+static void start_extras(struct server *s)
+{
+    s->metrics = metrics_new();
+    int r = policy_minds_suspend(s->policy) ? suspend_start(locks_before_sleep, s, &s->suspend) : 0;
+    if (r)
+        log_info("nothing is locked before the machine sleeps: %s", lfs_strerror(r));
+    alert_watch(s->alert, s->audit);
+}
+
+static void free_all(struct server *s)
+{
+    worker_stop(s->worker);
+    suspend_free(s->suspend);
+    metrics_free(s->metrics);
+    approvals_free(s->approvals);
+    audit_free(s->audit);
+    alert_free(s->alert);
 }
 
 static int serve(const struct options *o, const struct policy *p, char *why)
 {
     struct server s = {.policy = p, .statedir = -1};
     struct listen l;
-    char path[108];
-    int r = open_state(o, p, &s, why);
-    if (!r && !o->socket)
-        r = keyclient_default_socket(path);
+    int r = alert_start(p, &s.alert); /* before anything secret is here */
     if (!r)
-        r = listen_open(o->socket ? o->socket : path, p->allow_count > 0, &l, why);
-    if (r)
+        r = listen_there(o, p, &l, why); /* waits for a keyd that is just ending, and has the log */
+    if (r) {
+        alert_free(s.alert);
         return r;
+    }
+    r = open_state(o, p, &s, why);
     vault_init();
     s.listener = l.fd;
-    s.signals = catch_signals();
-    r = s.signals < 0 ? s.signals : worker_start(&s.worker);
+    s.signals = r ? -1 : catch_signals();
+    if (!r)
+        r = s.signals < 0 ? s.signals : worker_start(&s.worker);
+    if (!r)
+        start_extras(&s);
     if (!r)
         r = audit_write(s.audit, &(struct audit_act){.act = "start"}, true);
     int boxed = r ? 0 : sandbox_enter();
@@ -154,8 +188,7 @@ static int serve(const struct options *o, const struct policy *p, char *why)
         audit_write(s.audit, &(struct audit_act){.act = "stop", .result = r}, false);
     }
     listen_close(&l);
-    worker_stop(s.worker);
-    audit_free(s.audit);
+    free_all(&s);
     return r;
 }
 

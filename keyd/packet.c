@@ -18,11 +18,11 @@ void proto_body_clear(struct proto_body *b)
     *b = (struct proto_body){0};
 }
 
-static int body_append(struct proto_body *b, const uint8_t *data, size_t len)
+static int body_append(struct proto_body *b, const uint8_t *data, size_t len, size_t most)
 {
     if (len > b->cap - b->len) {
         size_t cap = b->cap ? 2 * b->cap + len : len;
-        cap = cap < PROTO_BODY_MAX ? cap : PROTO_BODY_MAX;
+        cap = cap < most ? cap : most;
         if (len > cap - b->len)
             return LFS_ERR_PROTO;
         uint8_t *grown = sodium_malloc(cap);
@@ -66,7 +66,7 @@ int proto_in_packet(struct proto_in *in, const uint8_t *packet, size_t len)
     in->type = type;
     in->serial = serial;
     in->partial = flags == FLAG_MORE;
-    int r = body_append(&in->body, c.p, c.left);
+    int r = body_append(&in->body, c.p, c.left, type & P_REPLY ? PROTO_BODY_MAX : PROTO_REQUEST_MAX);
     return r ? r : !in->partial;
 }
 

@@ -1,177 +1,197 @@
+/* What the policy decides. */
 #include "policy.h"
+#include "policy_read.h"
 
 #include "latchfs/err.h"
+#include "latchfs/keyedit.h"
 
-#include <ini.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#define LINE_MAX_BYTES 199u /* inih takes the tail of a longer line as a new one */
+#define DESTRUCTIVE (1u << EDIT_MASTER_DESTROY | 1u << EDIT_DIR_DESTROY | 1u << EDIT_DIR_SHRED)
 
 void policy_defaults(struct policy *c)
 {
-    *c = (struct policy){.idle_exit_s = 300, .max_connections = 128, .kdf_ms = 1000, .revoke_wait_s = 20};
+    memset(c, 0, sizeof *c);
+    c->owner = geteuid();
+    c->idle_exit_s = 300;
+    c->max_connections = 128;
+    c->kdf_ms = 1000;
+    c->revoke_wait_s = 20;
+    c->admin_s = 300;
+    c->metrics_s = 60;
+    c->approvals_expire_s = 86400;
+    c->approvals_acts = DESTRUCTIVE;
+    c->alert_s = 60;
+    c->alert_unlock_failures = 5;
+    c->alert_leases = 300;
+    c->alert_bulk = 32;
+    c->alert_auth_failures = 1;
 }
 
-enum value_type { V_NUMBER, V_PATH, V_UIDS };
+/* ---- roles ---- */
 
-static const struct key {
-    const char *section, *name;
-    enum value_type type;
-    size_t offset;
-    unsigned least, most;
-} keys[] = {
-    {"keyd", "idle_exit_seconds", V_NUMBER, offsetof(struct policy, idle_exit_s), 0, 31536000},
-    {"keyd", "max_connections", V_NUMBER, offsetof(struct policy, max_connections), 4, 4096},
-    {"keyd", "log", V_PATH, offsetof(struct policy, log), 0, 0},
-    {"slots", "kdf_milliseconds", V_NUMBER, offsetof(struct policy, kdf_ms), 100, 10000},
-    {"lease", "lease_seconds", V_NUMBER, offsetof(struct policy, lease_s), 0, 31536000},
-    {"lease", "grace_seconds", V_NUMBER, offsetof(struct policy, grace_s), 0, 31536000},
-    {"lease", "revoke_wait_seconds", V_NUMBER, offsetof(struct policy, revoke_wait_s), 1, 600},
-    {"access", "allow_uids", V_UIDS, 0, 0, 0},
-};
-#define KEYS (sizeof keys / sizeof *keys)
-
-struct reading {
-    struct policy *c;
-    char *why;
-    unsigned line;
-    bool seen[KEYS];
-};
-
-static bool refuse(struct reading *r, const char *what)
+static bool list_has(const struct policy *p, const struct policy_list *list, uid_t uid, const gid_t *gids,
+                     size_t n, uid_t owner)
 {
-    snprintf(r->why, POLICY_WHY_MAX, "line %u: %s", r->line, what);
+    for (unsigned i = 0; i < list->count; i++) {
+        const struct policy_who *w = &p->who[list->first + i];
+        if (w->kind == WHO_UID && w->id == uid)
+            return true;
+        if (w->kind == WHO_OWNER && (uid == owner || uid == 0))
+            return true;
+        for (size_t k = 0; w->kind == WHO_GID && k < n; k++)
+            if (gids[k] == w->id)
+                return true;
+    }
     return false;
 }
 
-/* A number without sign, blanks or leading zeros. */
-static bool number(const char *s, unsigned long most, unsigned long *out)
+unsigned policy_roles(const struct policy *p, uid_t uid, const gid_t *gids, size_t n, uid_t owner)
 {
-    size_t n = strspn(s, "0123456789");
-    if (n < 1 || n > 10 || s[n] || (n > 1 && s[0] == '0'))
+    unsigned roles = 0;
+    if (!p->owner_named && (uid == owner || uid == 0))
+        return ROLE_ALL;
+    for (unsigned i = 0; i < POLICY_ROLES; i++)
+        if (list_has(p, &p->roles[i], uid, gids, n, owner))
+            roles |= 1u << i;
+    for (unsigned i = 0; i < p->allow_count; i++)
+        if (p->allow[i] == uid)
+            roles |= ROLE_USER;
+    return roles;
+}
+
+bool policy_open_to_others(const struct policy *p)
+{
+    for (unsigned i = 0; i < POLICY_ROLES; i++)
+        for (unsigned k = 0; k < p->roles[i].count; k++)
+            if (p->who[p->roles[i].first + k].kind != WHO_OWNER)
+                return true;
+    return p->allow_count > 0;
+}
+
+/* ---- rules ---- */
+
+static bool matches(const struct policy_rule *rule, const struct policy_ask *a)
+{
+    if (rule->level == LEVEL_ANY_VOLUME)
+        return true;
+    if (memcmp(rule->volume, a->volume_id, ID_BYTES) != 0)
         return false;
-    *out = strtoul(s, NULL, 10);
-    return *out <= most;
-}
-
-static bool set_uids(struct reading *r, const char *value)
-{
-    char copy[LINE_MAX_BYTES + 1], *save = NULL;
-    snprintf(copy, sizeof copy, "%s", value);
-    for (char *word = strtok_r(copy, " ,", &save); word; word = strtok_r(NULL, " ,", &save)) {
-        unsigned long uid;
-        if (!number(word, 4294967294, &uid))
-            return refuse(r, "allow_uids takes numbers of users");
-        if (r->c->allow_count == POLICY_UIDS_MAX)
-            return refuse(r, "too many users");
-        r->c->allow[r->c->allow_count++] = (uid_t)uid;
-    }
-    return true;
-}
-
-static bool set(struct reading *r, const struct key *k, const char *value)
-{
-    unsigned long v;
-    switch (k->type) {
-    case V_NUMBER:
-        if (!number(value, k->most, &v) || v < k->least) {
-            char what[120];
-            snprintf(what, sizeof what, "%s takes a number from %u to %u", k->name, k->least, k->most);
-            return refuse(r, what);
-        }
-        *(unsigned *)(void *)((char *)r->c + k->offset) = (unsigned)v;
+    if (rule->level == LEVEL_VOLUME)
         return true;
-    case V_PATH:
-        if (value[0] != '/')
-            return refuse(r, "a path begins with /");
-        snprintf((char *)r->c + k->offset, PATH_MAX, "%s", value);
-        return true;
-    case V_UIDS:
-        return set_uids(r, value);
-    }
-    return false;
+    if (!a->pd_id)
+        return false;
+    if (rule->level == LEVEL_DIRECTORY_ID)
+        return memcmp(rule->pd, a->pd_id, ID_BYTES) == 0;
+    if (strcmp(rule->name, "/") == 0)
+        return a->is_root_dir;
+    return a->dir_name && strcmp(rule->name, a->dir_name) == 0;
 }
 
-static int on_key(void *arg, const char *section, const char *name, const char *value)
+/* The most specific section that has this key; NULL: none. No two of one level match (policy_check.c). */
+static const struct policy_rule *rule_for(const struct policy *p, const struct policy_ask *a, unsigned key)
 {
-    struct reading *r = arg;
-    if (r->why[0])
+    const struct policy_rule *best = NULL;
+    for (unsigned i = 0; i < p->rule_count; i++) {
+        const struct policy_rule *rule = &p->rules[i];
+        if (rule->set & key && matches(rule, a) && (!best || rule->level > best->level))
+            best = rule;
+    }
+    return best;
+}
+
+static int deny(char *why, size_t size, unsigned line, const char *what)
+{
+    if (line)
+        snprintf(why, size, "keyd.ini, section of line %u: %s", line, what);
+    else
+        snprintf(why, size, "keyd.ini: %s", what);
+    return LFS_ERR_DENIED;
+}
+
+int policy_environment(const struct policy *p, const char *environment, char *why, size_t why_size)
+{
+    const char *its = environment ? environment : "";
+    if (!p->environment[0] || strcmp(p->environment, its) == 0)
         return 0;
-    for (size_t i = 0; i < KEYS; i++) {
-        if (strcmp(keys[i].section, section) != 0 || strcmp(keys[i].name, name) != 0)
-            continue;
-        if (r->seen[i])
-            return refuse(r, "this key stands twice");
-        r->seen[i] = true;
-        return set(r, &keys[i], value);
-    }
-    return refuse(r, "unknown key");
+    snprintf(why, why_size, "this latch-keyd serves environment %s, the volume is of %s%s", p->environment,
+             its[0] ? "environment " : "none", its);
+    return LFS_ERR_DENIED;
 }
 
-static bool known_section(const char *name, size_t len)
+static int check_windows(const struct policy *p, const struct policy_ask *a, unsigned *left, char *why,
+                         size_t size)
 {
-    for (size_t i = 0; i < KEYS; i++)
-        if (strlen(keys[i].section) == len && memcmp(keys[i].section, name, len) == 0)
+    const struct policy_rule *rule = rule_for(p, a, RULE_WINDOW);
+    *left = rule ? policy_windows_left(rule->windows, rule->window_count, a->now) : UINT_MAX;
+    return *left ? 0 : deny(why, size, rule->line, "not at this time of the day or week");
+}
+
+static int check_who(const struct policy *p, const struct policy_ask *a, char *why, size_t size)
+{
+    const struct policy_rule *rule = rule_for(p, a, RULE_REQUEST_KEY);
+    if (a->via_request_key && !(rule && rule->request_key))
+        return deny(why, size, rule ? rule->line : 0, "no leases by request-key");
+    if (a->via_request_key && !(policy_roles(p, a->uid, a->gids, a->ngids, p->owner) & ROLE_USER))
+        return deny(why, size, 0, "the asking user has not the role user");
+    rule = rule_for(p, a, RULE_ALLOW);
+    if (rule && !list_has(p, &rule->allow, a->uid, a->gids, a->ngids, p->owner))
+        return deny(why, size, rule->line, "this user is not allowed");
+    return 0;
+}
+
+int policy_lease(const struct policy *p, const struct policy_ask *a, struct policy_lease *out, char *why,
+                 size_t why_size)
+{
+    struct policy_lease l = {.lease_s = p->lease_s};
+    const struct policy_rule *rule;
+    unsigned left;
+    int r = policy_environment(p, a->environment, why, why_size);
+    if (!r)
+        r = check_who(p, a, why, why_size);
+    if (!r)
+        r = check_windows(p, a, &left, why, why_size);
+    if (r)
+        return r;
+    if ((rule = rule_for(p, a, RULE_LEASE)))
+        l.lease_s = rule->lease_s;
+    if (left != UINT_MAX && (l.lease_s == 0 || left < l.lease_s))
+        l.lease_s = left;
+    if ((rule = rule_for(p, a, RULE_IDLE)))
+        l.idle_s = rule->idle_s;
+    if ((rule = rule_for(p, a, RULE_RATE)))
+        l.per_minute = rule->per_minute;
+    *out = l;
+    return 0;
+}
+
+int policy_admin(const struct policy *p, const struct policy_ask *a, char *why, size_t why_size)
+{
+    struct policy_ask whole = *a;
+    unsigned left;
+    bool labelled = a->environment && a->environment[0];
+    int r = labelled ? policy_environment(p, a->environment, why, why_size) : 0;
+    whole.pd_id = NULL;
+    return r ? r : check_windows(p, &whole, &left, why, why_size);
+}
+
+unsigned policy_approvals_needed(const struct policy *p, unsigned edit_op)
+{
+    return edit_op <= EDIT_OP_MAX && p->approvals_acts & 1u << edit_op ? p->approvals_required : 0;
+}
+
+bool policy_locks_on_suspend(const struct policy *p, const struct policy_ask *a)
+{
+    const struct policy_rule *rule = rule_for(p, a, RULE_SUSPEND);
+    return rule && rule->lock_on_suspend;
+}
+
+bool policy_minds_suspend(const struct policy *p)
+{
+    for (unsigned i = 0; i < p->rule_count; i++)
+        if (p->rules[i].set & RULE_SUSPEND && p->rules[i].lock_on_suspend)
             return true;
     return false;
-}
-
-/* What inih would bend into something else: long lines, continuation lines, text after a section's name. */
-static const char *bad_line(const char *s, size_t len)
-{
-    if (len > LINE_MAX_BYTES)
-        return "the line is longer than 199 bytes";
-    for (size_t i = 0; i < len; i++)
-        if ((unsigned char)s[i] < ' ' || s[i] == 127)
-            return "the line has a control character";
-    if (len == 0 || s[0] == '#' || s[0] == ';')
-        return NULL;
-    if (s[0] == ' ')
-        return "the line begins with a blank";
-    if (s[0] == '[')
-        return s[len - 1] == ']' && known_section(s + 1, len - 2) ? NULL : "unknown section";
-    if (memchr(s, ';', len))
-        return "a comment stands on a line of its own";
-    return memchr(s, '=', len) ? NULL : "not a section, a comment or key = value";
-}
-
-/* Lines go to inih one at a time, each behind its section, so that an error has the right line number. */
-static bool one_line(struct reading *r, char section[static LINE_MAX_BYTES + 1], const char *s, size_t len)
-{
-    char text[2 * LINE_MAX_BYTES + 4];
-    const char *bad = bad_line(s, len);
-    if (bad)
-        return refuse(r, bad);
-    if (len == 0 || s[0] == '#' || s[0] == ';')
-        return true;
-    if (s[0] == '[') {
-        snprintf(section, LINE_MAX_BYTES + 1, "%.*s", (int)len, s);
-        return true;
-    }
-    if (!section[0])
-        return refuse(r, "a key before any section");
-    snprintf(text, sizeof text, "%s\n%.*s\n", section, (int)len, s);
-    if (ini_parse_string(text, on_key, r) == 0)
-        return true;
-    return r->why[0] ? false : refuse(r, "not key = value");
-}
-
-int policy_parse(const char *text, size_t len, struct policy *c, char why[static POLICY_WHY_MAX])
-{
-    struct policy read = *c;
-    struct reading r = {.c = &read, .why = why};
-    char section[LINE_MAX_BYTES + 1] = "";
-    why[0] = '\0';
-    for (size_t at = 0; at < len;) {
-        const char *nl = memchr(text + at, '\n', len - at);
-        size_t n = nl ? (size_t)(nl - (text + at)) : len - at;
-        r.line++;
-        if (!one_line(&r, section, text + at, n))
-            return LFS_ERR_MISUSE;
-        at += n + 1;
-    }
-    *c = read;
-    return 0;
 }

@@ -8,6 +8,8 @@
 #include <sodium.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 void key_why_set(struct key_why *why, const char *fmt, ...)
 {
@@ -19,12 +21,12 @@ void key_why_set(struct key_why *why, const char *fmt, ...)
 
 /* ---- passphrase ---- */
 
-static int passphrase_prepare(struct keystore_slot *s, const struct secret *secret, bool fast,
-                              unsigned kdf_ms, struct key_why *why)
+static int passphrase_prepare(struct keystore_slot *s, const struct slot_make *m, const struct secret *secret,
+                              struct key_why *why)
 {
-    s->fast = fast;
-    if (!fast)
-        return kdf_calibrate(kdf_ms, &s->kdf_ops, &s->kdf_kib);
+    s->fast = m->fast;
+    if (!m->fast)
+        return kdf_calibrate(m->kdf_ms, &s->kdf_ops, &s->kdf_kib);
     s->kdf_ops = KEYSTORE_KDF_OPS_MIN;
     s->kdf_kib = KEYSTORE_KDF_KIB_MIN;
     return 0;
@@ -41,7 +43,7 @@ static int passphrase_derive(const struct keystore_slot *s, const struct secret 
     return -ENOMEM;
 }
 
-/* ---- key file and recovery key: strong secrets, no stretching ---- */
+/* ---- key file, recovery key, command: strong secrets, no stretching ---- */
 
 static int hash_strong(const struct keystore_slot *s,
                        const char personal[static crypto_generichash_blake2b_PERSONALBYTES], const void *in,
@@ -53,7 +55,7 @@ static int hash_strong(const struct keystore_slot *s,
                : 0;
 }
 
-static int keyfile_prepare(struct keystore_slot *s, const struct secret *secret, bool fast, unsigned kdf_ms,
+static int keyfile_prepare(struct keystore_slot *s, const struct slot_make *m, const struct secret *secret,
                            struct key_why *why)
 {
     if (secret_len(secret) >= KEYFILE_MIN && secret_len(secret) <= KEYFILE_MAX)
@@ -68,7 +70,7 @@ static int keyfile_derive(const struct keystore_slot *s, const struct secret *se
     return hash_strong(s, "latchfs-keyfile", secret_const(secret), secret_len(secret), kek);
 }
 
-static int recovery_prepare(struct keystore_slot *s, const struct secret *secret, bool fast, unsigned kdf_ms,
+static int recovery_prepare(struct keystore_slot *s, const struct slot_make *m, const struct secret *secret,
                             struct key_why *why)
 {
     uint8_t *key = locked_alloc(LFS_KEY_BYTES);
@@ -88,10 +90,55 @@ static int recovery_derive(const struct keystore_slot *s, const struct secret *s
     return r;
 }
 
+static int command_prepare(struct keystore_slot *s, const struct slot_make *m, const struct secret *secret,
+                           struct key_why *why)
+{
+    const struct credential *c = &m->c;
+    if (secret_len(secret) != LFS_KEY_BYTES || !c->command || !c->blob)
+        return LFS_ERR_MISUSE;
+    if (!keystore_command_ok(c->command)) {
+        key_why_set(why, "the name of a command has 1 to %u of a-z 0-9 - and begins with a letter",
+                    KEYSTORE_COMMAND_MAX);
+        return LFS_ERR_DENIED;
+    }
+    if (c->blob_len < 1 || c->blob_len > KEYSTORE_BLOB_MAX) {
+        key_why_set(why, "what the command answered has %zu bytes; 1 to %u are possible", c->blob_len,
+                    KEYSTORE_BLOB_MAX);
+        return LFS_ERR_DENIED;
+    }
+    s->blob = malloc(c->blob_len);
+    if (!s->blob)
+        return -ENOMEM;
+    memcpy(s->blob, c->blob, c->blob_len);
+    s->blob_len = (uint32_t)c->blob_len;
+    snprintf(s->command, sizeof s->command, "%s", c->command);
+    return 0;
+}
+
+static int command_derive(const struct keystore_slot *s, const struct secret *secret,
+                          uint8_t kek[static LFS_KEY_BYTES], struct key_why *why)
+{
+    if (secret_len(secret) == LFS_KEY_BYTES)
+        return hash_strong(s, "latchfs-command", secret_const(secret), LFS_KEY_BYTES, kek);
+    key_why_set(why, "a command answers %u bytes, this one answered %zu", LFS_KEY_BYTES, secret_len(secret));
+    return LFS_ERR_PASSPHRASE;
+}
+
+/* ---- recipient: a public key, no secret is here ---- */
+
+static int recipient_prepare(struct keystore_slot *s, const struct slot_make *m, const struct secret *secret,
+                             struct key_why *why)
+{
+    if (!m->c.public_key)
+        return LFS_ERR_MISUSE;
+    memcpy(s->public_key, m->c.public_key, KEYSTORE_PUBLIC_BYTES);
+    return 0;
+}
+
 static const struct slot_type types[] = {
-    {SLOT_PASSPHRASE, passphrase_prepare, passphrase_derive},
-    {SLOT_KEYFILE, keyfile_prepare, keyfile_derive},
-    {SLOT_RECOVERY, recovery_prepare, recovery_derive},
+    {SLOT_PASSPHRASE, passphrase_prepare, passphrase_derive}, {SLOT_KEYFILE, keyfile_prepare, keyfile_derive},
+    {SLOT_RECOVERY, recovery_prepare, recovery_derive},       {SLOT_RECIPIENT, recipient_prepare, NULL},
+    {SLOT_COMMAND, command_prepare, command_derive},
 };
 
 const struct slot_type *slot_type_find(unsigned type)

@@ -4,11 +4,20 @@
 
 #include "latchfs/keyslots.h"
 
+/* What a new slot is made of. */
+struct slot_make {
+    struct credential c; /* secret NULL with CRED_RECOVERY: a new key is made */
+    const char *label;   /* or NULL */
+    bool fast;
+    unsigned kdf_ms;
+};
+
 struct slot_type {
     uint8_t type; /* enum keystore_slot_type, the same number as enum credential_type */
-    /* Refuses a secret unfit for a new slot, and fills the slot's parameters. */
-    int (*prepare)(struct keystore_slot *s, const struct secret *secret, bool fast, unsigned kdf_ms,
+    /* Refuses what is unfit for a new slot, and fills the slot's parameters. */
+    int (*prepare)(struct keystore_slot *s, const struct slot_make *m, const struct secret *secret,
                    struct key_why *why);
+    /* NULL: the secret is the slot's private key itself. */
     int (*derive)(const struct keystore_slot *s, const struct secret *secret,
                   uint8_t kek[static LFS_KEY_BYTES], struct key_why *why);
 };

@@ -47,14 +47,32 @@ static int parse(const char *ini, size_t len, struct keystore **ks, struct key_w
     return r;
 }
 
-/* Every slot of the credential's type is tried. */
+/* Whether c may open it at all. */
+static bool is_meant(const struct keystore_slot *s, const struct credential *c)
+{
+    return s->type == (uint8_t)c->type && (c->slot == 0 || s->id == c->slot);
+}
+
+static void explain_none(const struct keystore *ks, const struct credential *c, struct key_why *why)
+{
+    const char *type = keystore_slot_type_name(c->type);
+    const struct keystore_slot *s = c->slot ? keystore_slot(ks, c->slot) : NULL;
+    if (c->slot && !s)
+        key_why_set(why, "the volume has no slot %u", c->slot);
+    else if (s)
+        key_why_set(why, "slot %u is of type %s, not %s", s->id, keystore_slot_type_name(s->type), type);
+    else
+        key_why_set(why, "the volume has no slot of type %s", type);
+}
+
+/* The slot that is meant, or every slot of the credential's type. */
 static int find_slot(const struct keystore *ks, const struct credential *c, struct slot_opened *o,
                      unsigned *slot_id, struct key_why *why)
 {
     bool any = false;
     for (uint32_t i = 0; i < ks->slot_count; i++) {
         const struct keystore_slot *s = &ks->slots[i];
-        if (s->type != (uint8_t)c->type)
+        if (!is_meant(s, c))
             continue;
         any = true;
         int r = slot_open(ks, s, c->secret, o, why);
@@ -63,8 +81,23 @@ static int find_slot(const struct keystore *ks, const struct credential *c, stru
             return r;
     }
     if (!any)
-        key_why_set(why, "the volume has no slot of type %s", keystore_slot_type_name(c->type));
+        explain_none(ks, c, why);
     return LFS_ERR_PASSPHRASE;
+}
+
+/* The text is signed by ks->signing_public (parse); whose key that is, the slot tells, or who opens it. */
+static int check_signer(const struct keystore *ks, const struct credential *c, const struct slot_opened *o,
+                        struct key_why *why)
+{
+    bool slot_says =
+        !o->knows_signer || memcmp(o->signing_public, ks->signing_public, KEYSTORE_PUBLIC_BYTES) == 0;
+    bool opener_says =
+        !c->signing_public || memcmp(c->signing_public, ks->signing_public, KEYSTORE_PUBLIC_BYTES) == 0;
+    if (slot_says && opener_says)
+        return 0;
+    key_why_set(why, "%s is signed with a key that is not %s", KEYSTORE_NAME,
+                slot_says ? "the expected one" : "this volume's");
+    return LFS_ERR_AUTH;
 }
 
 static int unwrap_all(const struct keystore *ks, struct keystore_keys *k)
@@ -84,11 +117,12 @@ static int unwrap_all(const struct keystore *ks, struct keystore_keys *k)
         return LFS_ERR_AUTH;
     for (uint32_t i = 0; i < ks->master_count && !r; i++) {
         const struct keystore_master *m = &ks->masters[i];
+        if (m->state == KEY_DESTROYED)
+            continue;
         what = wrap_of_master(ks, m->version);
-        k->masters[i].version = m->version;
-        r = unwrap_key(&what, k->store_key, m->wrapped, sizeof m->wrapped, k->masters[i].key);
+        k->masters[k->count].version = m->version;
+        r = unwrap_key(&what, k->store_key, m->wrapped, sizeof m->wrapped, k->masters[k->count++].key);
     }
-    k->count = ks->master_count;
     return r;
 }
 
@@ -99,11 +133,8 @@ static int open_keys(const struct keystore *ks, const struct credential *c, stru
     if (!o)
         return -ENOMEM;
     int r = find_slot(ks, c, o, &k->slot_id, why);
-    /* The text is signed by ks->signing_public (parse); whose key that is, the slot tells. */
-    if (!r && memcmp(o->signing_public, ks->signing_public, KEYSTORE_PUBLIC_BYTES) != 0) {
-        key_why_set(why, "%s is signed with a key that is not this volume's", KEYSTORE_NAME);
-        r = LFS_ERR_AUTH;
-    }
+    if (!r)
+        r = check_signer(ks, c, o, why);
     if (!r)
         memcpy(k->store_key, o->store_key, LFS_KEY_BYTES);
     locked_free(o);
@@ -131,56 +162,6 @@ int keystore_open(const char *ini, size_t len, const struct credential *c, struc
     *ks = parsed;
     *keys = k;
     parsed = NULL;
-    k = NULL;
-    return 0;
-}
-
-/* kek: room for one key in locked memory. */
-static int unwrap_into(const struct keystore *ks, const struct keystore_dir *d, master_lookup *lookup,
-                       void *arg, uint8_t *kek, struct keyset *out)
-{
-    struct wrap_what what;
-    for (uint32_t i = 0; i < d->count; i++) {
-        const struct keystore_dirkey *k = &d->keys[i];
-        what = wrap_of_dirkey(ks, d, k);
-        out->versions[i].version = k->version;
-        int r = lookup(arg, k->master, kek);
-        if (!r)
-            r = unwrap_key(&what, kek, k->wrapped, sizeof k->wrapped, out->versions[i].key);
-        if (r)
-            return r;
-        if (k->version == d->name_version) {
-            what = wrap_of_names(ks, d);
-            r = unwrap_key(&what, out->versions[i].key, d->name_wrapped, sizeof d->name_wrapped,
-                           out->name_key);
-        }
-        if (r)
-            return r;
-    }
-    what = wrap_of_journal(ks);
-    int r = lookup(arg, ks->journal_master, kek);
-    return r ? r : unwrap_key(&what, kek, ks->journal_wrapped, sizeof ks->journal_wrapped, out->journal_key);
-}
-
-int keystore_unwrap_dir(const struct keystore *ks, const uint8_t *pd_id, master_lookup *lookup, void *arg,
-                        struct keyset **out)
-{
-    const struct keystore_dir *d = keystore_dir(ks, pd_id);
-    if (!d)
-        return -ENOENT;
-    CLEANUP(keyset_freep) struct keyset *k = keyset_new();
-    uint8_t *kek = locked_alloc(LFS_KEY_BYTES);
-    int r = k && kek ? unwrap_into(ks, d, lookup, arg, kek, k) : -ENOMEM;
-    locked_free(kek);
-    if (r)
-        return r;
-    memcpy(k->volume_id, ks->volume_id, ID_BYTES);
-    memcpy(k->pd_id, d->id, ID_BYTES);
-    k->suite = ks->suite;
-    k->active = keystore_active_dirkey(d)->version;
-    k->least = d->least;
-    k->count = d->count;
-    *out = k;
     k = NULL;
     return 0;
 }

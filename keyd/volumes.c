@@ -1,61 +1,156 @@
-/* Unlocked volumes, the mounts that hold their keys, and how both end. */
+/* Unlocked volumes: their key stores and master keys, and what is remembered of their directories. */
 #include "server.h"
 
+#include "held.h"
+#include "latchfs/buf.h"
 #include "latchfs/err.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static bool same(const uint8_t *a, const uint8_t *b)
+bool is_zero_id(const uint8_t id[static ID_BYTES])
 {
-    return memcmp(a, b, ID_BYTES) == 0;
+    static const uint8_t zeros[ID_BYTES];
+    return same_id(id, zeros);
 }
 
 struct unlocked *volume_find(struct server *s, const uint8_t id[static ID_BYTES])
 {
     for (struct unlocked *u = s->volumes; u; u = u->next)
-        if (same(u->ks->volume_id, id))
+        if (same_id(u->ks->volume_id, id))
             return u;
     return NULL;
 }
 
-static void unlocked_clear(struct unlocked *u)
+const uint8_t *volume_dir(const struct keystore *ks, const uint8_t pd[static ID_BYTES])
+{
+    return is_zero_id(pd) ? ks->root_id : pd;
+}
+
+struct dir_note *volume_note(struct unlocked *u, const uint8_t pd[static ID_BYTES])
+{
+    for (uint32_t i = 0; i < u->ks->dir_count; i++)
+        if (same_id(u->ks->dirs[i].id, pd))
+            return &u->notes[i];
+    return NULL;
+}
+
+struct held_source held_blobs_of(const struct server *s)
+{
+    return (struct held_source){held_find, (void *)(uintptr_t)&s->statedir};
+}
+
+const char *volume_dir_name(struct server *s, struct unlocked *u, struct dir_note *n)
+{
+    if (n->name_known)
+        return n->name;
+    CLEANUP(keyset_freep) struct keyset *keys = NULL;
+    struct held_source held = held_blobs_of(s);
+    const struct keystore_dir *d = keystore_dir(u->ks, n->id);
+    n->name[0] = '\0';
+    n->name_known = true;
+    if (d && d->named && !keystore_unwrap_dir(u->ks, n->id, vault_lookup, u->vault, &held, &keys) &&
+        keystore_dir_label(u->ks, n->id, keys, n->name))
+        n->name[0] = '\0';
+    return n->name;
+}
+
+/* Notes for ks, with the times of those that were there. */
+static struct dir_note *make_notes(struct unlocked *u, const struct keystore *ks)
+{
+    struct dir_note *notes = calloc(ks->dir_count, sizeof *notes);
+    for (uint32_t i = 0; notes && i < ks->dir_count; i++) {
+        const struct dir_note *was = u->notes ? volume_note(u, ks->dirs[i].id) : NULL;
+        if (was)
+            notes[i] = *was;
+        memcpy(notes[i].id, ks->dirs[i].id, ID_BYTES);
+        notes[i].name_known = false;
+    }
+    return notes;
+}
+
+/* Takes both. *was (may be NULL) gets the store that was there, for the caller to free. */
+static int replace(struct unlocked *u, struct keystore *ks, struct vault *v, struct keystore **was)
+{
+    struct dir_note *notes = make_notes(u, ks);
+    if (!notes)
+        return -ENOMEM;
+    free(u->notes);
+    u->notes = notes;
+    if (was)
+        *was = u->ks;
+    else
+        keystore_free(u->ks);
+    u->ks = ks;
+    if (v) {
+        vault_free(u->vault);
+        u->vault = v;
+    }
+    return 0;
+}
+
+static void unlocked_free(struct unlocked *u)
 {
     keystore_free(u->ks);
     vault_free(u->vault);
-}
-
-static void tell_unlocked(struct server *s, const uint8_t id[static ID_BYTES])
-{
-    struct proto_msg push = {.type = P_PUSH_UNLOCKED};
-    memcpy(push.volume, id, ID_BYTES);
-    for (struct conn *c = s->conns; c; c = c->next) {
-        if (!c->attached || c->dead || !same(c->volume_id, id))
-            continue;
-        push.serial = ++s->next_push;
-        conn_send(s, c, &push);
-    }
+    free(u->notes);
+    free(u);
 }
 
 int volume_put(struct server *s, struct keystore *ks, struct vault *v)
 {
-    struct unlocked *u = volume_find(s, ks->volume_id);
-    if (u) {
-        unlocked_clear(u);
-    } else {
-        u = calloc(1, sizeof *u);
-        if (!u) {
-            vault_free(v);
-            return -ENOMEM;
-        }
-        u->next = s->volumes;
-        s->volumes = u;
+    struct unlocked *u = volume_find(s, ks->volume_id), *made = NULL;
+    if (!u)
+        u = made = calloc(1, sizeof *made);
+    int r = u ? replace(u, ks, v, NULL) : -ENOMEM;
+    if (r) {
+        free(made);
+        vault_free(v);
+        return r;
     }
-    u->ks = ks;
-    u->vault = v;
-    tell_unlocked(s, ks->volume_id);
+    if (made) {
+        made->next = s->volumes;
+        s->volumes = made;
+    }
+    marks_remove(s, ks->volume_id, NULL);
+    for (struct conn *c = s->conns; c; c = c->next)
+        if (conn_mounts(c, ks->volume_id))
+            push_send(s, c, P_PUSH_UNLOCKED, NULL);
+    return 0;
+}
+
+/* The mounts that lease it take its keys anew, or lose them. */
+static void tell_dir(struct server *s, const struct keystore *ks, const struct keystore_dir *was,
+                     const struct keystore_dir *now)
+{
+    if (now->shredded && !was->shredded) {
+        dir_revoke(s, ks->volume_id, now->id);
+        return;
+    }
+    if (now->shredded || was->shredded)
+        return;
+    if (keystore_active_dirkey(was)->version == keystore_active_dirkey(now)->version &&
+        was->least == now->least)
+        return;
+    for (struct conn *c = s->conns; c; c = c->next)
+        if (conn_mounts(c, ks->volume_id) && lease_find(c, ks->volume_id, now->id))
+            push_send(s, c, P_PUSH_REKEY, now->id);
+}
+
+int volume_renew(struct server *s, struct unlocked *u, struct keystore *ks, struct vault *v)
+{
+    CLEANUP(keystore_freep) struct keystore *was = NULL;
+    int r = replace(u, ks, v, &was);
+    if (r) {
+        vault_free(v);
+        return r;
+    }
+    for (uint32_t i = 0; i < ks->dir_count; i++) {
+        const struct keystore_dir *d = keystore_dir(was, ks->dirs[i].id);
+        if (d)
+            tell_dir(s, ks, d, &ks->dirs[i]);
+    }
     return 0;
 }
 
@@ -63,11 +158,10 @@ bool volume_drop(struct server *s, const uint8_t id[static ID_BYTES])
 {
     for (struct unlocked **at = &s->volumes; *at; at = &(*at)->next) {
         struct unlocked *u = *at;
-        if (!same(u->ks->volume_id, id))
+        if (!same_id(u->ks->volume_id, id))
             continue;
         *at = u->next;
-        unlocked_clear(u);
-        free(u);
+        unlocked_free(u);
         return true;
     }
     return false;
@@ -77,271 +171,9 @@ void volumes_clear(struct server *s)
 {
     while (s->volumes)
         volume_drop(s, s->volumes->ks->volume_id);
-    while (s->locks) {
-        struct lock_wait *w = s->locks;
-        s->locks = w->next;
-        free(w);
+    while (s->marks) {
+        uint8_t id[ID_BYTES];
+        memcpy(id, s->marks->volume_id, ID_BYTES);
+        marks_remove(s, id, NULL);
     }
-}
-
-/* ---- leases ---- */
-
-static struct lease *lease_find(struct conn *c, const uint8_t *volume_id, const uint8_t *pd_id)
-{
-    for (struct lease *l = c->leases; l; l = l->next)
-        if (same(l->volume_id, volume_id) && same(l->pd_id, pd_id))
-            return l;
-    return NULL;
-}
-
-/* volume_id NULL: all. Returns how many. */
-static unsigned leases_end(struct conn *c, const uint8_t *volume_id)
-{
-    unsigned n = 0;
-    for (struct lease **at = &c->leases; *at;) {
-        struct lease *l = *at;
-        if (volume_id && !same(l->volume_id, volume_id)) {
-            at = &l->next;
-            continue;
-        }
-        *at = l->next;
-        free(l);
-        n++;
-    }
-    return n;
-}
-
-static int64_t lease_end_time(const struct server *s)
-{
-    return s->policy->lease_s ? now_ms() + (int64_t)s->policy->lease_s * 1000 : 0;
-}
-
-static int lease_note(struct server *s, struct conn *c, const uint8_t *volume_id, const uint8_t *pd_id)
-{
-    struct lease *l = lease_find(c, volume_id, pd_id);
-    if (!l) {
-        l = calloc(1, sizeof *l);
-        if (!l)
-            return -ENOMEM;
-        memcpy(l->volume_id, volume_id, ID_BYTES);
-        memcpy(l->pd_id, pd_id, ID_BYTES);
-        l->next = c->leases;
-        c->leases = l;
-    }
-    l->until = lease_end_time(s);
-    return 0;
-}
-
-/* Zeros mean the root's directory. */
-static const uint8_t *dir_of(const struct keystore *ks, const uint8_t pd[static ID_BYTES])
-{
-    static const uint8_t zeros[ID_BYTES];
-    return same(pd, zeros) ? ks->root_id : pd;
-}
-
-void handle_attach(struct server *s, struct conn *c, const struct proto_msg *q)
-{
-    struct proto_msg m = {.type = P_ATTACH | P_REPLY, .serial = q->serial, .grace_s = s->policy->grace_s};
-    struct about about = {.volume_id = q->volume};
-    if (c->attached && !same(c->volume_id, q->volume)) {
-        request_refuse(s, c, P_ATTACH, q->serial, LFS_ERR_MISUSE, "a connection serves one mount", &about);
-        return;
-    }
-    char *path = strndup(q->path.len ? (const char *)q->path.p : "", q->path.len);
-    if (!path) {
-        request_refuse(s, c, P_ATTACH, q->serial, -ENOMEM, "", &about);
-        return;
-    }
-    free(c->mountpoint);
-    c->mountpoint = path;
-    c->attached = true;
-    memcpy(c->volume_id, q->volume, ID_BYTES);
-    request_answer(s, c, &m, &about);
-}
-
-void handle_lease(struct server *s, struct conn *c, const struct proto_msg *q)
-{
-    struct proto_msg m = {.type = P_LEASE | P_REPLY, .serial = q->serial, .lease_s = s->policy->lease_s};
-    struct unlocked *u = volume_find(s, q->volume);
-    const uint8_t *pd = u ? dir_of(u->ks, q->pd) : q->pd;
-    struct about about = {.volume_id = q->volume, .pd_id = pd};
-    int r = u ? keystore_unwrap_dir(u->ks, pd, vault_lookup, u->vault, &m.keys) : LFS_ERR_NOKEY;
-    if (!r)
-        r = lease_note(s, c, q->volume, pd);
-    if (r) {
-        request_refuse(s, c, P_LEASE, q->serial, r, u ? "" : "the volume is locked", &about);
-    } else {
-        c->held = 0;
-        c->wiped = false;
-        request_answer(s, c, &m, &about);
-    }
-    proto_msg_clear(&m);
-}
-
-void handle_renew(struct server *s, struct conn *c, const struct proto_msg *q)
-{
-    struct proto_msg m = {.type = P_RENEW | P_REPLY, .serial = q->serial, .lease_s = s->policy->lease_s};
-    struct unlocked *u = volume_find(s, q->volume);
-    struct lease *l = u ? lease_find(c, q->volume, dir_of(u->ks, q->pd)) : NULL;
-    if (l)
-        l->until = lease_end_time(s);
-    else
-        m.result = LFS_ERR_NOKEY;
-    conn_send(s, c, &m);
-}
-
-/* ---- locking ---- */
-
-static void answer_lock(struct server *s, const struct lock_wait *w, unsigned waiting, unsigned held)
-{
-    struct conn *c = conn_find(s, w->conn_id);
-    struct proto_msg m = {.type = P_LOCK | P_REPLY, .serial = w->serial, .held = held};
-    struct about about = {.volume_id = w->volume_id};
-    char why[96];
-    if (c)
-        conn_set_busy(s, c, false);
-    if (!waiting) {
-        request_answer(s, c, &m, &about);
-        return;
-    }
-    snprintf(why, sizeof why, "the master keys are gone, but %u mount%s did not answer in time", waiting,
-             waiting == 1 ? "" : "s");
-    request_refuse(s, c, P_LOCK, w->serial, LFS_ERR_TIMEOUT, why, &about);
-}
-
-static void count_mounts(const struct server *s, const struct lock_wait *w, unsigned *waiting, unsigned *held)
-{
-    *waiting = *held = 0;
-    for (const struct conn *c = s->conns; c; c = c->next) {
-        if (!c->attached || c->dead || !same(c->volume_id, w->volume_id) || c->id == w->conn_id)
-            continue;
-        *waiting += c->revoke != 0;
-        *held += c->revoke == 0 && c->held > 0;
-    }
-}
-
-static void check_locks(struct server *s, int64_t now)
-{
-    for (struct lock_wait **at = &s->locks; *at;) {
-        struct lock_wait *w = *at;
-        unsigned waiting, held;
-        count_mounts(s, w, &waiting, &held);
-        if (waiting && now < w->until) {
-            at = &w->next;
-            continue;
-        }
-        *at = w->next;
-        answer_lock(s, w, waiting, held);
-        free(w);
-    }
-}
-
-/* Tells every mount that may have keys of the volume. True if any may, or anybody had a lease. */
-static bool revoke_leases(struct server *s, const uint8_t id[static ID_BYTES])
-{
-    struct proto_msg push = {.type = P_PUSH_REVOKE};
-    bool any = false;
-    memcpy(push.volume, id, ID_BYTES);
-    for (struct conn *c = s->conns; c; c = c->next) {
-        any = leases_end(c, id) > 0 || any;
-        if (!c->attached || c->dead || !same(c->volume_id, id) || c->wiped)
-            continue;
-        any = true;
-        if (c->revoke)
-            continue;
-        c->held = 0;
-        push.serial = c->revoke = ++s->next_push ? s->next_push : ++s->next_push;
-        conn_send(s, c, &push);
-    }
-    return any;
-}
-
-void handle_lock(struct server *s, struct conn *c, const struct proto_msg *q)
-{
-    struct about about = {.volume_id = q->volume};
-    struct lock_wait *w = calloc(1, sizeof *w);
-    if (!w) {
-        request_refuse(s, c, P_LOCK, q->serial, -ENOMEM, "", &about);
-        return;
-    }
-    bool was_unlocked = volume_drop(s, q->volume);
-    if (!revoke_leases(s, q->volume) && !was_unlocked) {
-        free(w);
-        request_refuse(s, c, P_LOCK, q->serial, LFS_ERR_NOKEY, "the volume is locked already", &about);
-        return;
-    }
-    w->conn_id = c->id;
-    w->serial = q->serial;
-    memcpy(w->volume_id, q->volume, ID_BYTES);
-    w->until = now_ms() + (int64_t)s->policy->revoke_wait_s * 1000;
-    w->next = s->locks;
-    s->locks = w;
-    conn_set_busy(s, c, true);
-    check_locks(s, now_ms());
-}
-
-void handle_revoked(struct server *s, struct conn *c, const struct proto_msg *q)
-{
-    struct proto_msg m = {.type = P_REVOKED | P_REPLY, .serial = q->serial};
-    struct about about = {.volume_id = c->volume_id};
-    char detail[64];
-    if (c->revoke == 0 || q->push != c->revoke) {
-        request_refuse(s, c, P_REVOKED, q->serial, LFS_ERR_MISUSE, "nothing was revoked by that number",
-                       &about);
-        return;
-    }
-    c->revoke = 0;
-    c->wiped = true;
-    c->held = q->held;
-    snprintf(detail, sizeof detail, "%u files still open or mapped", q->held);
-    about.detail = detail;
-    request_answer(s, c, &m, &about);
-    check_locks(s, now_ms());
-}
-
-/* ---- time ---- */
-
-static void end_lease(struct server *s, struct conn *c, const struct lease *l)
-{
-    audit_write(s->audit,
-                &(struct audit_act){
-                    .act = "lease-end", .peer = &c->peer, .volume_id = l->volume_id, .pd_id = l->pd_id},
-                false);
-}
-
-void volumes_check_time(struct server *s, int64_t now)
-{
-    for (struct conn *c = s->conns; c; c = c->next) {
-        for (struct lease **at = &c->leases; *at;) {
-            struct lease *l = *at;
-            if (!l->until || now < l->until) {
-                at = &l->next;
-                continue;
-            }
-            *at = l->next;
-            end_lease(s, c, l);
-            free(l);
-        }
-    }
-    check_locks(s, now);
-}
-
-int64_t volumes_next_time(const struct server *s)
-{
-    int64_t at = 0;
-    for (const struct conn *c = s->conns; c; c = c->next)
-        for (const struct lease *l = c->leases; l; l = l->next)
-            if (l->until && (!at || l->until < at))
-                at = l->until;
-    for (const struct lock_wait *w = s->locks; w; w = w->next)
-        if (!at || w->until < at)
-            at = w->until;
-    return at;
-}
-
-void volumes_conn_gone(struct server *s, struct conn *c)
-{
-    if (leases_end(c, NULL) && c->attached)
-        audit_write(s->audit,
-                    &(struct audit_act){.act = "detach", .peer = &c->peer, .volume_id = c->volume_id}, false);
 }

@@ -4,8 +4,11 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sodium.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 struct worker {
@@ -15,20 +18,29 @@ struct worker {
     struct job *queue, **queue_end;
     struct job *done, **done_end;
     unsigned count; /* queued, running and done */
+    const struct job *running;
+    uid_t served; /* whose job was begun last */
     bool stop;
     int event;
 };
 
-void job_free(struct job *j)
+void job_clear(struct job *j)
 {
-    if (!j)
-        return;
     proto_msg_clear(&j->q);
     proto_in_clear(&j->in);
     keystore_free(j->ks);
     keystore_keys_free(j->keys);
     free(j->ini);
     secret_free(j->recovery);
+    key_edit_result_clear(&j->made);
+    sodium_memzero(&j->blobs, sizeof j->blobs);
+}
+
+void job_free(struct job *j)
+{
+    if (!j)
+        return;
+    job_clear(j);
     free(j);
 }
 
@@ -50,20 +62,58 @@ static struct job *take(struct job **first, struct job ***end)
     return j;
 }
 
+static int64_t now_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static struct job *unlink_job(struct worker *w, struct job **at)
+{
+    struct job *j = *at;
+    *at = j->next;
+    if (!*at)
+        w->queue_end = at;
+    return j;
+}
+
+/* The oldest of another user than the last one, if there is any. */
+static struct job *take_in_turn(struct worker *w)
+{
+    for (struct job **at = &w->queue; *at; at = &(*at)->next)
+        if ((*at)->uid != w->served)
+            return unlink_job(w, at);
+    return w->queue ? unlink_job(w, &w->queue) : NULL;
+}
+
+static void run(struct job *j)
+{
+    if (now_ms() - j->queued < WORKER_WAIT_MS) {
+        j->run(j);
+        return;
+    }
+    j->result = LFS_ERR_TIMEOUT;
+    snprintf(j->why.text, sizeof j->why.text, "too many unlocks are waiting");
+}
+
 static void *work(void *arg)
 {
     struct worker *w = arg;
     uint64_t one = 1;
     pthread_mutex_lock(&w->lock);
     while (!w->stop) {
-        struct job *j = take(&w->queue, &w->queue_end);
+        struct job *j = take_in_turn(w);
         if (!j) {
             pthread_cond_wait(&w->more, &w->lock);
             continue;
         }
+        w->running = j;
+        w->served = j->uid;
         pthread_mutex_unlock(&w->lock);
-        j->run(j);
+        run(j);
         pthread_mutex_lock(&w->lock);
+        w->running = NULL;
         put(&w->done_end, j);
         ssize_t n = write(w->event, &one, sizeof one);
         (void)n; /* an eventfd refuses only when it is readable anyway */
@@ -113,17 +163,48 @@ void worker_stop(struct worker *w)
     free(w);
 }
 
+static unsigned count_of_user(const struct worker *w, uid_t uid)
+{
+    unsigned n = w->running && w->running->uid == uid;
+    for (const struct job *j = w->queue; j; j = j->next)
+        n += j->uid == uid;
+    return n;
+}
+
 int worker_add(struct worker *w, struct job *j)
 {
     pthread_mutex_lock(&w->lock);
-    bool full = w->count >= WORKER_JOBS_MAX;
+    bool full = w->count >= WORKER_JOBS_MAX || count_of_user(w, j->uid) >= WORKER_JOBS_OF_USER;
     if (!full) {
         w->count++;
+        j->queued = now_ms();
         put(&w->queue_end, j);
         pthread_cond_signal(&w->more);
     }
     pthread_mutex_unlock(&w->lock);
     return full ? LFS_ERR_BUSY : 0;
+}
+
+void worker_cancel(struct worker *w, uint64_t conn_id)
+{
+    struct job *dropped = NULL;
+    pthread_mutex_lock(&w->lock);
+    for (struct job **at = &w->queue; *at;) {
+        if ((*at)->conn_id != conn_id) {
+            at = &(*at)->next;
+            continue;
+        }
+        struct job *j = unlink_job(w, at);
+        w->count--;
+        j->next = dropped;
+        dropped = j;
+    }
+    pthread_mutex_unlock(&w->lock);
+    while (dropped) {
+        struct job *j = dropped;
+        dropped = j->next;
+        job_free(j);
+    }
 }
 
 int worker_fd(const struct worker *w)

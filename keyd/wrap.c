@@ -59,7 +59,18 @@ struct wrap_what wrap_of_journal(const struct keystore *ks)
 struct wrap_what wrap_of_dirkey(const struct keystore *ks, const struct keystore_dir *d,
                                 const struct keystore_dirkey *k)
 {
-    return (struct wrap_what){"directory-key", ks->volume_id, d->id, k->version, k->master};
+    return (struct wrap_what){d->held ? "held-key" : "directory-key", ks->volume_id, d->id, k->version,
+                              k->master};
+}
+
+struct wrap_what wrap_of_held(const struct keystore *ks, const struct keystore_dir *d, uint32_t version)
+{
+    return (struct wrap_what){"held-blob", ks->volume_id, d->id, version, version};
+}
+
+struct wrap_what wrap_of_label(const struct keystore *ks, const struct keystore_dir *d)
+{
+    return (struct wrap_what){"directory-name", ks->volume_id, d->id, 1, 1};
 }
 
 struct wrap_what wrap_of_names(const struct keystore *ks, const struct keystore_dir *d)

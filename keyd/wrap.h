@@ -27,6 +27,8 @@ struct wrap_what wrap_of_master(const struct keystore *ks, uint32_t version);
 struct wrap_what wrap_of_journal(const struct keystore *ks);
 struct wrap_what wrap_of_dirkey(const struct keystore *ks, const struct keystore_dir *d,
                                 const struct keystore_dirkey *k);
+struct wrap_what wrap_of_held(const struct keystore *ks, const struct keystore_dir *d, uint32_t version);
+struct wrap_what wrap_of_label(const struct keystore *ks, const struct keystore_dir *d);
 struct wrap_what wrap_of_names(const struct keystore *ks, const struct keystore_dir *d);
 
 #endif

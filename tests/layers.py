@@ -14,8 +14,8 @@ HEADERS = {
     "fs/base": "buf crc32c err io log rangeset secret",
     "fs/format": "aead dirrec format header jentry keyset keystore keywrap layout name record symlink xattr",
     "fs/store": "store",
-    "keyd/client": "keyclient",
-    "keyd": "keyslots",
+    "keyd/client": "keyclient keyedit",
+    "keyd": "auditlog keyslots",
     "fs/mount": "mountctl",
 }
 

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 int cli_fail(int code, const char *fmt, ...)
@@ -55,6 +56,15 @@ const char *cli_quote(const char *text, char *out, size_t out_len)
             out[at++] = (char)*p;
     }
     out[at] = '\0';
+    return out;
+}
+
+const char *cli_time(long long seconds, char *out, size_t out_len)
+{
+    time_t t = (time_t)seconds;
+    struct tm tm;
+    if (seconds <= 0 || !localtime_r(&t, &tm) || strftime(out, out_len, "%Y-%m-%d %H:%M", &tm) == 0)
+        snprintf(out, out_len, "-");
     return out;
 }
 

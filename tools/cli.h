@@ -31,11 +31,15 @@ int cli_want_args(const struct command *cmd, int argc, int least, int most);
 /* text with control characters and backslashes as \xNN, for a terminal or a one-line message. Returns out. */
 const char *cli_quote(const char *text, char *out, size_t out_len);
 
+/* A date and time of seconds since 1970, in local time; "-" if there is none. Returns out. */
+const char *cli_time(long long seconds, char *out, size_t out_len);
+
 /* The path of one of our programs: beside this one, in the build tree (subdir is its place there), else in
  * the installation's bindir and libexecdir. LFS_OK or -ENOENT. */
 int cli_program(const char *name, const char *subdir, char *out, size_t out_len);
 
 extern const struct command cmd_init, cmd_mount, cmd_umount, cmd_status, cmd_slot, cmd_lock, cmd_unlock,
-    cmd_inspect;
+    cmd_inspect, cmd_protect, cmd_rotate, cmd_key, cmd_backup, cmd_shred, cmd_approve, cmd_audit, cmd_passwd,
+    cmd_header, cmd_recipient;
 
 #endif

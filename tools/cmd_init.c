@@ -1,8 +1,9 @@
 /* latch init: a new volume. The order on disk: latchfs.dir and latchfs.journal, then latchfs.ini by rename,
  * last. Without latchfs.ini there is no volume, so a cut leaves none that is half made. */
 #include "cli.h"
+#include "fresh_slot.h"
+#include "identity.h"
 #include "keyd_conn.h"
-#include "passphrase.h"
 #include "recovery.h"
 #include "volume_files.h"
 
@@ -23,10 +24,11 @@
 struct init_args {
     const char *path;
     enum suite suite;
-    bool fast_kdf, no_recovery;
+    bool no_recovery;
     const char *recovery_file; /* the new recovery key goes there */
-    const char *label;
-    struct cred_source source;
+    const char *environment;
+    const char *identity; /* private key of the recipient in first */
+    struct fresh_source first;
 };
 
 /* What has been made so far, to be undone when a later step fails. */
@@ -134,14 +136,19 @@ static int put_ini(struct making *m, const char *ini, size_t len)
     return r ? cli_fail_err(r, m->args->path, NULL) : LFS_EXIT_OK;
 }
 
+/* A printable recovery key as people give it: without the NUL behind it. */
+static struct secret *recovery_text(const struct secret *key)
+{
+    return secret_new_copy(secret_const(key), strnlen((const char *)secret_const(key), secret_len(key)));
+}
+
 /* The recovery key must open the very bytes that are about to be put in place. */
 static int hand_out_recovery(struct making *m, struct keyclient *kc, const char *ini, size_t len,
                              const struct secret *key)
 {
     if (m->args->no_recovery)
         return LFS_EXIT_OK;
-    AUTO_SECRET struct secret *text =
-        secret_new_copy(secret_const(key), strnlen((const char *)secret_const(key), secret_len(key)));
+    AUTO_SECRET struct secret *text = recovery_text(key);
     if (!text)
         return cli_fail(LFS_EXIT_FAILURE, "out of memory");
     struct credential c = {.type = CRED_RECOVERY, .secret = text};
@@ -150,15 +157,38 @@ static int hand_out_recovery(struct making *m, struct keyclient *kc, const char 
              : recovery_hand_out(m->args->recovery_file, m->recovery_fd, key);
 }
 
+/* The root's keys are needed to make its files. A recipient's public key opens nothing: the private one does,
+ * or the recovery key. */
+static int unlock_new(struct making *m, struct keyclient *kc, const char *ini, size_t len,
+                      const struct credential *first, const struct secret *recovery,
+                      uint8_t id[static ID_BYTES])
+{
+    AUTO_SECRET struct secret *other = NULL;
+    struct credential c = *first;
+    int code = LFS_EXIT_OK;
+    if (c.type == CRED_RECIPIENT && m->args->identity)
+        code = identity_read(m->args->identity, &other);
+    else if (c.type == CRED_RECIPIENT)
+        other = recovery_text(recovery);
+    if (code == LFS_EXIT_OK && c.type == CRED_RECIPIENT && !other)
+        code = cli_fail(LFS_EXIT_FAILURE, "out of memory");
+    if (code != LFS_EXIT_OK)
+        return code;
+    if (other)
+        c = (struct credential){.type = m->args->identity ? CRED_RECIPIENT : CRED_RECOVERY, .secret = other};
+    int r = keyclient_unlock(kc, ini, len, &c, false, id, NULL);
+    return r ? keyd_conn_fail(kc, r, m->args->path) : LFS_EXIT_OK;
+}
+
 static int put_volume(struct making *m, struct keyclient *kc, const char *ini, size_t len,
                       const struct credential *cred, const struct secret *recovery)
 {
     uint8_t id[ID_BYTES];
     unsigned held;
-    int r = keyclient_unlock(kc, ini, len, cred, false, id, NULL);
-    if (r)
-        return keyd_conn_fail(kc, r, m->args->path);
-    int code = open_target(m->args->path, true, m);
+    int r, code = unlock_new(m, kc, ini, len, cred, recovery, id);
+    if (code != LFS_EXIT_OK)
+        return code;
+    code = open_target(m->args->path, true, m);
     if (code == LFS_EXIT_OK)
         code = put_tree(m, id);
     if (code == LFS_EXIT_OK)
@@ -178,10 +208,11 @@ static int make_volume(struct making *m, struct keyclient *kc, const struct cred
     AUTO_SECRET struct secret *recovery = NULL;
     size_t len = 0;
     struct keystore_init in = {.suite = a->suite,
-                               .fast_kdf = a->fast_kdf,
+                               .fast_kdf = a->first.fast_kdf,
                                .recovery = !a->no_recovery,
                                .first = *cred,
-                               .label = a->label};
+                               .label = a->first.label,
+                               .environment = a->environment};
     int r = keyclient_init(kc, &in, &ini, &len, a->no_recovery ? NULL : &recovery);
     if (r)
         return keyd_conn_fail(kc, r, a->path);
@@ -202,59 +233,112 @@ static int init_volume(const struct init_args *a)
 {
     CLEANUP(making_clear) struct making m = {.args = a, .dirfd = -1, .recovery_fd = -1};
     AUTO_KEYCLIENT struct keyclient *kc = NULL;
-    AUTO_SECRET struct secret *secret = NULL;
-    struct credential cred;
+    AUTO_CRED struct cred cred = {0};
     int code = open_target(a->path, false, &m);
     if (code == LFS_EXIT_OK)
-        code = cred_load(&a->source, a->path, true, &cred, &secret);
+        code = fresh_load(&a->first, a->path, &cred);
     if (code == LFS_EXIT_OK)
         code = keyd_conn_open(true, &kc);
     block_signals(); /* from here on nothing waits for a person, and everything can be undone */
     if (code == LFS_EXIT_OK && !a->no_recovery)
         code = recovery_prepare(a->recovery_file, &m.recovery_fd);
     if (code == LFS_EXIT_OK)
-        code = make_volume(&m, kc, &cred);
+        code = make_volume(&m, kc, &cred.c);
     if (code != LFS_EXIT_OK)
         return code;
     m.done = true;
     char quoted[PATH_MAX];
     printf("%s: a new volume, suite %s%s\n", cli_quote(a->path, quoted, sizeof quoted), suite_name(a->suite),
-           a->fast_kdf ? ", with a fast KDF: for tests only" : "");
+           a->first.fast_kdf ? ", with a fast KDF: for tests only" : "");
     return LFS_EXIT_OK;
 }
 
+enum {
+    OPT_SUITE = OPT_NEXT,
+    OPT_FAST,
+    OPT_NO_RECOVERY,
+    OPT_LABEL,
+    OPT_ENVIRONMENT,
+    OPT_RECIPIENT,
+};
+
+static int take_option(struct init_args *a, int c, char **argv)
+{
+    switch (c) {
+    case OPT_SUITE:
+        if (suite_by_name(optarg, &a->suite))
+            return cli_fail(LFS_EXIT_USAGE, "unknown suite; use auto, aes-256-gcm or chacha20-poly1305");
+        return LFS_EXIT_OK;
+    case OPT_FAST:
+        a->first.fast_kdf = true;
+        return LFS_EXIT_OK;
+    case OPT_NO_RECOVERY:
+        a->no_recovery = true;
+        return LFS_EXIT_OK;
+    case OPT_RECOVERY_FILE:
+        a->recovery_file = optarg;
+        return LFS_EXIT_OK;
+    case OPT_LABEL:
+        a->first.label = optarg;
+        return label_check(optarg);
+    case OPT_ENVIRONMENT:
+        a->environment = optarg;
+        return label_check(optarg);
+    case OPT_RECIPIENT:
+        a->first.recipient = optarg;
+        return LFS_EXIT_OK;
+    default:
+        return cred_source_option(&a->first.from, c, optarg) ? LFS_EXIT_OK
+                                                             : cli_bad_option(&cmd_init, c, argv);
+    }
+}
+
+static int check(struct init_args *a)
+{
+    if (a->no_recovery && a->recovery_file)
+        return cli_fail(LFS_EXIT_USAGE, "--recovery-file and --no-recovery exclude each other");
+    if (a->first.recipient && a->no_recovery && !a->identity)
+        return cli_fail(LFS_EXIT_USAGE,
+                        "a public key alone cannot open the new volume to make its files; give "
+                        "--identity FILE, or do without --no-recovery");
+    return fresh_check(&a->first);
+}
+
+/* Options that open a volume elsewhere make its first slot here. */
 static int parse(int argc, char **argv, struct init_args *a)
 {
-    enum { OPT_SUITE = OPT_NEXT, OPT_FAST, OPT_NO_RECOVERY, OPT_LABEL };
     static const struct option options[] = {
         {"suite", required_argument, NULL, OPT_SUITE},
         {"fast-kdf", no_argument, NULL, OPT_FAST},
         {"no-recovery", no_argument, NULL, OPT_NO_RECOVERY},
         {"recovery-file", required_argument, NULL, OPT_RECOVERY_FILE},
         {"label", required_argument, NULL, OPT_LABEL},
+        {"environment", required_argument, NULL, OPT_ENVIRONMENT},
+        {"recipient", required_argument, NULL, OPT_RECIPIENT},
+        {"identity", required_argument, NULL, OPT_IDENTITY},
+        {"command", required_argument, NULL, OPT_COMMAND},
+        {"command-timeout", required_argument, NULL, OPT_COMMAND_TIMEOUT},
         PASSPHRASE_OPTIONS("", 0),
         {0},
     };
-    for (int c; (c = getopt_long(argc, argv, ":", options, NULL)) != -1;) {
-        if (c == OPT_SUITE && suite_by_name(optarg, &a->suite))
-            return cli_fail(LFS_EXIT_USAGE, "unknown suite; use auto, aes-256-gcm or chacha20-poly1305");
-        else if (c == OPT_FAST)
-            a->fast_kdf = true;
-        else if (c == OPT_NO_RECOVERY)
-            a->no_recovery = true;
-        else if (c == OPT_RECOVERY_FILE)
-            a->recovery_file = optarg;
-        else if (c == OPT_LABEL)
-            a->label = optarg;
-        else if (c != OPT_SUITE && !cred_source_option(&a->source, c, optarg))
-            return cli_bad_option(&cmd_init, c, argv);
-    }
-    if (a->no_recovery && a->recovery_file)
-        return cli_fail(LFS_EXIT_USAGE, "--recovery-file and --no-recovery exclude each other");
-    if (a->label && !keystore_label_ok(a->label))
-        return cli_fail(LFS_EXIT_USAGE, "a label has 1 to %u of A-Z a-z 0-9 . _ @ + - and inner blanks",
-                        KEYSTORE_LABEL_MAX);
-    return LFS_EXIT_OK;
+    struct cred_source *from = &a->first.from;
+    int code = LFS_EXIT_OK;
+    for (int c; code == LFS_EXIT_OK && (c = getopt_long(argc, argv, ":", options, NULL)) != -1;)
+        code = take_option(a, c, argv);
+    if (code != LFS_EXIT_OK)
+        return code;
+    if (from->identity && a->first.recipient)
+        return cli_fail(LFS_EXIT_USAGE, "give one kind of new slot, not several");
+    code = cred_source_check(from);
+    if (code != LFS_EXIT_OK)
+        return code;
+    a->first.command = from->command;
+    a->first.command_timeout = from->command_timeout;
+    a->identity = from->identity;
+    if (from->identity)
+        a->first.recipient = from->identity;
+    from->command = from->identity = NULL;
+    return check(a);
 }
 
 static int run(int argc, char **argv)
@@ -262,27 +346,33 @@ static int run(int argc, char **argv)
     struct init_args a = {.suite = aead_best_suite()};
     int code = parse(argc, argv, &a);
     if (code == LFS_EXIT_OK)
-        code = cli_want_args(&cmd_init, argc, 1, 1);
+        code = cli_want_args(&cmd_init, argc, 1, a.first.command ? argc : 1);
     if (code != LFS_EXIT_OK)
         return code;
     a.path = argv[optind];
+    a.first.command_args = argv + optind + 1;
     return init_volume(&a);
 }
 
 const struct command cmd_init = {
     .name = "init",
-    .synopsis = "[OPTION]... VOLUME",
+    .synopsis = "[OPTION]... VOLUME [-- ARG...]",
     .summary = "make a new volume in a new or an empty directory",
     .help = "  --suite SUITE             auto (default), aes-256-gcm or chacha20-poly1305\n"
             "  --recovery-file FILE      write the recovery key into FILE (new, mode 0600), do not show it\n"
             "  --no-recovery             make no recovery key\n"
             "  --label TEXT              a name for the first slot\n"
+            "  --environment NAME        production, staging, ...: latch-keyd may refuse other environments\n"
             "  --fast-kdf                weak passphrase protection, for tests only\n"
             "\n"
             "Without one of these the first slot's passphrase is asked on the terminal, twice:\n"
             "  --passphrase-file FILE    the passphrase is FILE's content; one trailing newline is cut\n"
             "  --passphrase-fd N         the same, read from descriptor N\n"
             "  --passphrase-command CMD  the same, from the standard output of CMD, run by /bin/sh\n"
-            "  --keyfile FILE            the first slot is a key file slot, 32 to 8192 bytes\n",
+            "  --keyfile FILE            the first slot is a key file slot, 32 to 8192 bytes\n"
+            "  --recipient FILE          it is for the public key in FILE, or latch-recipient-... itself\n"
+            "  --identity FILE           the same, by the private key in FILE\n"
+            "  --command NAME            it is a command slot; the command gets what is behind --\n"
+            "  --command-timeout SECONDS how long the command may take, 30 by default\n",
     .run = run,
 };

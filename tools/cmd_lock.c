@@ -1,6 +1,8 @@
 /* latch lock, latch unlock. */
 #include "cli.h"
 #include "keyd_conn.h"
+#include "mount_table.h"
+#include "target.h"
 #include "unlock.h"
 
 #include "latchfs/err.h"
@@ -68,27 +70,53 @@ static int lock_all(struct keyclient *kc, const uint8_t volume_id[static ID_BYTE
     return r;
 }
 
-static int run_lock(int argc, char **argv)
+/* Who has files open there; nothing is locked without --force, since their unsaved work would be lost. */
+static int held_by(const char *path, unsigned held)
 {
-    static const struct option options[] = {{0}};
+    char holders[2048], quoted[PATH_MAX];
+    cli_quote(path, quoted, sizeof quoted);
+    if (mount_holders(path, holders, sizeof holders))
+        return cli_fail(LFS_EXIT_BUSY, "%s: not locked: %s; --force locks all the same", quoted, holders);
+    return cli_fail(
+        LFS_EXIT_BUSY,
+        "%s: not locked: %u file%s open, of programs that you cannot see; --force locks all the same", quoted,
+        held, held == 1 ? " is" : "s are");
+}
+
+struct open_files {
+    const uint8_t *volume_id;
+    uint64_t count;
+    char mountpoint[PATH_MAX];
+};
+
+static int count_open(const char *socket_path, const struct mount_status *st, void *arg)
+{
+    struct open_files *o = arg;
+    (void)socket_path;
+    if (memcmp(st->volume_id, o->volume_id, ID_BYTES) != 0 || st->open_files == 0)
+        return 0;
+    o->count += st->open_files;
+    snprintf(o->mountpoint, sizeof o->mountpoint, "%s", st->mountpoint);
+    return 0;
+}
+
+static int lock_volume(const struct target *t, bool force)
+{
     AUTO_KEYCLIENT struct keyclient *kc = NULL;
-    AUTO_VOLUME struct volume_files v = {.dirfd = -1};
+    const uint8_t *id = t->v.ks->volume_id;
+    struct open_files open = {.volume_id = id};
     char quoted[PATH_MAX];
     unsigned held = 0;
-    int c = getopt_long(argc, argv, ":", options, NULL);
-    if (c != -1)
-        return cli_bad_option(&cmd_lock, c, argv);
-    int code = cli_want_args(&cmd_lock, argc, 1, 1);
-    if (code == LFS_EXIT_OK)
-        code = volume_files_open(argv[optind], &v);
-    if (code == LFS_EXIT_OK)
-        code = keyd_conn_open(any_mount(v.ks->volume_id, false), &kc);
+    mountctl_each(count_open, &open);
+    if (open.count && !force)
+        return held_by(open.mountpoint, (unsigned)open.count);
+    int code = keyd_conn_open(any_mount(id, false), &kc);
     if (code != LFS_EXIT_OK)
         return code;
-    int r = lock_all(kc, v.ks->volume_id, &held);
+    int r = lock_all(kc, id, &held);
     if (r)
-        return keyd_conn_fail(kc, r, v.path);
-    cli_quote(v.path, quoted, sizeof quoted);
+        return keyd_conn_fail(kc, r, t->volume);
+    cli_quote(t->path, quoted, sizeof quoted);
     if (held)
         printf("%s: locked; %u mount%s had files open, whose programs keep what they read\n", quoted, held,
                held == 1 ? "" : "s");
@@ -97,17 +125,100 @@ static int run_lock(int argc, char **argv)
     return LFS_EXIT_OK;
 }
 
+static int lock_dir(struct target *t, bool force)
+{
+    AUTO_KEYCLIENT struct keyclient *kc = NULL;
+    char quoted[PATH_MAX];
+    unsigned held = 0;
+    int code = keyd_conn_open(false, &kc);
+    if (code != LFS_EXIT_OK)
+        return code;
+    target_to_top(t);
+    int r = keyclient_lock_dir(kc, t->v.ks->volume_id, t->pd_id, force, &held);
+    if (r == LFS_ERR_BUSY)
+        return held_by(t->path, held);
+    if (r)
+        return keyd_conn_fail(kc, r, t->path);
+    cli_quote(t->path, quoted, sizeof quoted);
+    if (held)
+        printf("%s: locked; %u file%s open, whose programs keep what they read\n", quoted, held,
+               held == 1 ? " was" : "s were");
+    else
+        printf("%s: locked\n", quoted);
+    return LFS_EXIT_OK;
+}
+
+static int run_lock(int argc, char **argv)
+{
+    enum { OPT_FORCE = 1 };
+    static const struct option options[] = {{"force", no_argument, NULL, OPT_FORCE}, {0}};
+    AUTO_TARGET struct target t = {.v.dirfd = -1};
+    bool force = false;
+    for (int c; (c = getopt_long(argc, argv, ":", options, NULL)) != -1;) {
+        if (c != OPT_FORCE)
+            return cli_bad_option(&cmd_lock, c, argv);
+        force = true;
+    }
+    int code = cli_want_args(&cmd_lock, argc, 1, 1);
+    if (code == LFS_EXIT_OK)
+        code = target_find(argv[optind], &t);
+    if (code != LFS_EXIT_OK)
+        return code;
+    if (!target_is_root(&t))
+        return lock_dir(&t, force);
+    if (t.rel && *t.rel)
+        return cli_fail(LFS_EXIT_USAGE,
+                        "%s: not in a protected directory; lock the whole volume with its path",
+                        argv[optind]);
+    return lock_volume(&t, force);
+}
+
 const struct command cmd_lock = {
     .name = "lock",
-    .synopsis = "VOLUME",
-    .summary = "take the keys from latch-keyd and from the mounts of a volume",
+    .synopsis = "[--force] VOLUME|PATH",
+    .summary = "take the keys of a volume, or of a protected directory, from its mounts",
     .help =
         "What was written before reaches the disk. The mounts stay and answer 'Required key not available'\n"
-        "until 'latch unlock'.\n",
+        "until 'latch unlock'. If programs have files open there, they are listed and nothing is locked.\n"
+        "  --force                   lock all the same: what they write later fails\n",
     .run = run_lock,
 };
 
 /* ---- unlock ---- */
+
+/* False if the mount does not get the keys in time. */
+static bool wait_for_dir(const struct target *t)
+{
+    struct pd_status dirs[MOUNTCTL_DIRS_MAX];
+    for (int waited = 0; waited < MOUNTS_WAIT_MS; waited += MOUNTS_POLL_MS) {
+        size_t count = 0;
+        if (mountctl_dirs(t->socket, dirs, MOUNTCTL_DIRS_MAX, &count))
+            return false;
+        for (size_t i = 0; i < count; i++)
+            if (memcmp(dirs[i].id, t->pd_id, ID_BYTES) == 0 && !dirs[i].locked)
+                return true;
+        pause_ms(MOUNTS_POLL_MS);
+    }
+    return false;
+}
+
+static int unlock_dir(const struct target *t)
+{
+    AUTO_KEYCLIENT struct keyclient *kc = NULL;
+    char quoted[PATH_MAX];
+    int code = keyd_conn_open(false, &kc);
+    if (code != LFS_EXIT_OK)
+        return code;
+    int r = keyclient_unlock_dir(kc, t->v.ks->volume_id, t->pd_id);
+    if (r)
+        return keyd_conn_fail(kc, r, t->path);
+    cli_quote(t->path, quoted, sizeof quoted);
+    if (!wait_for_dir(t))
+        return cli_fail(LFS_EXIT_NOKEY,
+                        "%s: still locked: the mount did not get the keys; see 'latch status'", quoted);
+    printf("%s: unlocked\n", quoted);
+    return LFS_EXIT_OK;
+}
 
 static int run_unlock(int argc, char **argv)
 {
@@ -118,7 +229,7 @@ static int run_unlock(int argc, char **argv)
         {0},
     };
     struct cred_source source = {0};
-    AUTO_VOLUME struct volume_files v = {.dirfd = -1};
+    AUTO_TARGET struct target t = {.v.dirfd = -1};
     char quoted[PATH_MAX];
     bool older = false;
     for (int c; (c = getopt_long(argc, argv, ":", options, NULL)) != -1;) {
@@ -129,19 +240,23 @@ static int run_unlock(int argc, char **argv)
     }
     int code = cli_want_args(&cmd_unlock, argc, 1, 1);
     if (code == LFS_EXIT_OK)
-        code = volume_files_open(argv[optind], &v);
+        code = target_find(argv[optind], &t);
+    if (code != LFS_EXIT_OK)
+        return code;
+    if (!target_is_root(&t))
+        return unlock_dir(&t);
+    code = volume_unlock_with(&t.v, &source, older);
     if (code == LFS_EXIT_OK)
-        code = volume_unlock_with(&v, &source, older);
-    if (code == LFS_EXIT_OK)
-        printf("%s: unlocked%s\n", cli_quote(v.path, quoted, sizeof quoted),
-               wait_for_mounts(v.ks->volume_id) ? "" : "; a mount of it is still locked, see 'latch status'");
+        printf("%s: unlocked%s\n", cli_quote(t.path, quoted, sizeof quoted),
+               wait_for_mounts(t.v.ks->volume_id) ? ""
+                                                  : "; a mount of it is still locked, see 'latch status'");
     return code;
 }
 
 const struct command cmd_unlock = {
     .name = "unlock",
-    .synopsis = "[OPTION]... VOLUME",
-    .summary = "give latch-keyd the keys of a volume, and its mounts with it",
+    .synopsis = "[OPTION]... VOLUME|PATH",
+    .summary = "give the keys of a volume, or of a protected directory, back to its mounts",
     .help = OPENING_HELP "\n"
                          "  --accept-older            take a " KEYSTORE_NAME
                          " older than the one last seen (a restored backup)\n",

@@ -1,46 +1,53 @@
 /* latch slot: the slots of a volume. Listing needs neither a key nor latch-keyd. */
 #include "cli.h"
+#include "identity.h"
 #include "keyd_conn.h"
-#include "passphrase.h"
-#include "recovery.h"
-#include "volume_files.h"
+#include "slot_change.h"
 
-#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 struct slot_args {
-    struct cred_source open;  /* opens the volume */
-    struct cred_source fresh; /* the new slot's secret */
-    bool recovery;            /* the new slot is a recovery slot, its key made by latch-keyd ... */
-    const char *recovery_out; /* ... and written there */
-    const char *label;
-    bool fast_kdf;
+    struct cred_source open;
+    struct fresh_source fresh;
+    bool force;
 };
 
+/* words: what is behind the verb and the options, VOLUME first. */
 struct slot_verb {
-    const char *name;
-    int args; /* behind the options */
-    int (*run)(const struct slot_args *a, struct volume_files *v, char **argv);
+    const char *name, *usage;
+    int words;       /* how many; the command's arguments may follow where a slot is made */
+    bool makes_slot; /* takes the options of a new one */
+    int (*run)(const struct slot_args *a, struct volume_files *v, char **words);
 };
 
 /* ---- list ---- */
 
-static void print_kdf(const struct keystore_slot *s)
+static void print_how(const struct keystore_slot *s)
 {
-    if (s->type == SLOT_PASSPHRASE)
-        printf("argon2id, %u passes, %u MiB%s", s->kdf_ops, s->kdf_kib / 1024,
+    char recipient[RECIPIENT_CHARS + 1];
+    switch (s->type) {
+    case SLOT_PASSPHRASE:
+        printf("argon2id, %u passes, %u MiB%s\n", s->kdf_ops, s->kdf_kib / 1024,
                s->fast ? ", fast: for tests only" : "");
-    else
-        putchar('-');
+        break;
+    case SLOT_RECIPIENT:
+        recipient_text(s->public_key, recipient);
+        puts(recipient);
+        break;
+    case SLOT_COMMAND:
+        printf("command %s, %u bytes\n", s->command, s->blob_len);
+        break;
+    default:
+        puts("-");
+    }
 }
 
-static int run_list(const struct slot_args *a, struct volume_files *v, char **argv)
+static int run_list(const struct slot_args *a, struct volume_files *v, char **words)
 {
-    printf("%-5s %-11s %-11s %-20s %s\n", "SLOT", "TYPE", "MADE", "LABEL", "KDF");
+    printf("%-5s %-11s %-11s %-20s %s\n", "SLOT", "TYPE", "MADE", "LABEL", "OPENS BY");
     for (uint32_t i = 0; i < v->ks->slot_count; i++) {
         const struct keystore_slot *s = &v->ks->slots[i];
         time_t t = (time_t)s->created;
@@ -50,170 +57,134 @@ static int run_list(const struct slot_args *a, struct volume_files *v, char **ar
             strftime(day, sizeof day, "%Y-%m-%d", &tm);
         printf("%-5u %-11s %-11s %-20s ", s->id, keystore_slot_type_name(s->type), day,
                s->label[0] ? s->label : "-");
-        print_kdf(s);
-        putchar('\n');
+        print_how(s);
     }
     return LFS_EXIT_OK;
 }
 
 /* ---- the others ---- */
 
-/* The credential that opens, and the connection. */
-struct opened {
-    struct keyclient *kc;
-    struct secret *secret;
-    struct credential cred;
-};
-
-static void opened_clear(struct opened *o)
+static int run_test(const struct slot_args *a, struct volume_files *v, char **words)
 {
-    keyclient_free(o->kc);
-    secret_free(o->secret);
-}
-
-static int open_with(const struct slot_args *a, const struct volume_files *v, struct opened *o)
-{
-    int code = cred_load(&a->open, v->path, false, &o->cred, &o->secret);
-    return code == LFS_EXIT_OK ? keyd_conn_open(true, &o->kc) : code;
-}
-
-static int run_test(const struct slot_args *a, struct volume_files *v, char **argv)
-{
-    CLEANUP(opened_clear) struct opened o = {0};
+    AUTO_CRED struct cred c = {0};
+    AUTO_KEYCLIENT struct keyclient *kc = NULL;
     unsigned id = 0;
-    int code = open_with(a, v, &o);
+    int code = cred_open(&a->open, v, &c);
+    if (code == LFS_EXIT_OK)
+        code = keyd_conn_open(true, &kc);
     if (code != LFS_EXIT_OK)
         return code;
-    int r = keyclient_slot_test(o.kc, v->ini, v->ini_len, &o.cred, &id);
+    int r = keyclient_slot_test(kc, v->ini, v->ini_len, &c.c, &id);
     if (r)
-        return keyd_conn_fail(o.kc, r, v->path);
+        return keyd_conn_fail(kc, r, v->path);
     printf("slot %u opens\n", id);
     return LFS_EXIT_OK;
 }
 
-static int put_and_pin(struct volume_files *v, struct keyclient *kc, const char *ini, size_t len)
+static int run_add(const struct slot_args *a, struct volume_files *v, char **words)
 {
-    int code = volume_files_replace(v, ini, len);
-    if (code != LFS_EXIT_OK)
-        return code;
-    int r = keyclient_pin(kc, v->ini, v->ini_len);
-    return r ? keyd_conn_fail(kc, r, v->path) : LFS_EXIT_OK;
+    AUTO_ADMIN struct admin admin = {0};
+    int code = fresh_check(&a->fresh);
+    if (code == LFS_EXIT_OK)
+        code = admin_begin(v, &a->open, &admin);
+    return code == LFS_EXIT_OK ? slot_make(&admin, &a->fresh, 0) : code;
 }
 
-/* A recovery key that nobody has must not stand in the key store: it is handed out first. */
-static int add_slot(const struct slot_args *a, struct volume_files *v, struct opened *o,
-                    const struct slot_add *add, int recovery_fd)
+static int run_replace(const struct slot_args *a, struct volume_files *v, char **words)
 {
-    AUTO_FREE char *ini = NULL;
-    AUTO_SECRET struct secret *recovery = NULL;
-    size_t len = 0;
-    unsigned id = 0;
-    int code = volume_files_lock(v);
-    if (code != LFS_EXIT_OK)
-        return code;
-    int r = keyclient_slot_add(o->kc, v->ini, v->ini_len, &o->cred, add, &ini, &len, &id,
-                               a->recovery ? &recovery : NULL);
-    if (r)
-        return keyd_conn_fail(o->kc, r, v->path);
-    if (a->recovery)
-        code = recovery_hand_out(a->recovery_out, recovery_fd, recovery);
+    AUTO_ADMIN struct admin admin = {0};
+    unsigned id;
+    int code = cred_parse_slot(words[1], v->ks, &id);
+    if (code == LFS_EXIT_OK && a->fresh.label)
+        code = cli_fail(LFS_EXIT_USAGE, "the slot keeps its label; see 'latch slot label'");
     if (code == LFS_EXIT_OK)
-        code = put_and_pin(v, o->kc, ini, len);
+        code = fresh_check(&a->fresh);
     if (code == LFS_EXIT_OK)
-        printf("slot %u added\n", id);
-    return code;
+        code = admin_begin(v, &a->open, &admin);
+    return code == LFS_EXIT_OK ? slot_make(&admin, &a->fresh, id) : code;
 }
 
-/* All that may wait for a person comes before the connection: latch-keyd does not wait for people. */
-static int load_both(const struct slot_args *a, const struct volume_files *v, struct opened *o,
-                     struct slot_add *add, struct secret **fresh)
+static int run_remove(const struct slot_args *a, struct volume_files *v, char **words)
 {
-    int code = cred_load(&a->open, v->path, false, &o->cred, &o->secret);
-    if (code == LFS_EXIT_OK && !a->recovery)
-        code = cred_load(&a->fresh, "for the new slot", true, &add->fresh, fresh);
-    return code == LFS_EXIT_OK ? keyd_conn_open(true, &o->kc) : code;
+    AUTO_ADMIN struct admin admin = {0};
+    unsigned id;
+    int code = cred_parse_slot(words[1], v->ks, &id);
+    if (code == LFS_EXIT_OK)
+        code = admin_begin(v, &a->open, &admin);
+    return code == LFS_EXIT_OK ? slot_remove(&admin, id, a->force) : code;
 }
 
-static int run_add(const struct slot_args *a, struct volume_files *v, char **argv)
+static int run_label(const struct slot_args *a, struct volume_files *v, char **words)
 {
-    CLEANUP(opened_clear) struct opened o = {0};
-    AUTO_SECRET struct secret *fresh = NULL;
-    AUTO_CLOSE int recovery_fd = -1;
-    struct slot_add add = {.label = a->label, .fast_kdf = a->fast_kdf, .fresh.type = CRED_RECOVERY};
-    if (a->recovery && cred_source_given(&a->fresh))
-        return cli_fail(LFS_EXIT_USAGE, "give one kind of new slot, not several");
-    int code = load_both(a, v, &o, &add, &fresh);
-    if (code == LFS_EXIT_OK && a->recovery)
-        code = recovery_prepare(a->recovery_out, &recovery_fd);
-    if (code != LFS_EXIT_OK)
-        return code;
-    code = add_slot(a, v, &o, &add, recovery_fd);
-    if (code != LFS_EXIT_OK)
-        recovery_abandon(a->recovery_out, recovery_fd);
-    return code;
-}
-
-static int run_remove(const struct slot_args *a, struct volume_files *v, char **argv)
-{
-    CLEANUP(opened_clear) struct opened o = {0};
-    AUTO_FREE char *ini = NULL;
-    size_t len = 0;
-    char *end;
-    errno = 0;
-    unsigned long id = strtoul(argv[1], &end, 10);
-    if (errno || *end || end == argv[1] || id < 1 || id > KEYSTORE_SLOT_ID_MAX)
-        return cli_fail(LFS_EXIT_USAGE, "a slot is named by its number; see 'latch slot list'");
-    if (!keystore_slot(v->ks, (unsigned)id))
-        return cli_fail(LFS_EXIT_USAGE, "there is no slot %lu; see 'latch slot list'", id);
-    int code = open_with(a, v, &o);
+    AUTO_ADMIN struct admin admin = {0};
+    unsigned id;
+    int code = cred_parse_slot(words[1], v->ks, &id);
+    if (code == LFS_EXIT_OK && words[2][0])
+        code = label_check(words[2]);
     if (code == LFS_EXIT_OK)
-        code = volume_files_lock(v);
-    if (code != LFS_EXIT_OK)
-        return code;
-    int r = keyclient_slot_remove(o.kc, v->ini, v->ini_len, &o.cred, (unsigned)id, &ini, &len);
-    if (r)
-        return keyd_conn_fail(o.kc, r, v->path);
-    code = put_and_pin(v, o.kc, ini, len);
-    if (code == LFS_EXIT_OK)
-        printf("slot %lu removed\n", id);
-    return code;
+        code = admin_begin(v, &a->open, &admin);
+    return code == LFS_EXIT_OK ? slot_label(&admin, id, words[2]) : code;
 }
 
 static const struct slot_verb verbs[] = {
-    {"list", 1, run_list},
-    {"add", 1, run_add},
-    {"remove", 2, run_remove},
-    {"test", 1, run_test},
+    {"list", "VOLUME", 1, false, run_list},
+    {"add", "[OPTION]... VOLUME [-- ARG...]", 1, true, run_add},
+    {"replace", "[OPTION]... VOLUME SLOT [-- ARG...]", 2, true, run_replace},
+    {"remove", "[OPTION]... VOLUME SLOT", 2, false, run_remove},
+    {"label", "[OPTION]... VOLUME SLOT TEXT", 3, false, run_label},
+    {"test", "[OPTION]... VOLUME", 1, false, run_test},
 };
 
 /* ---- command line ---- */
 
-enum { FRESH = 0x100, OPT_NEW_RECOVERY = OPT_NEXT + FRESH, OPT_NEW_RECOVERY_FILE, OPT_LABEL, OPT_FAST };
+enum {
+    FRESH = 0x100,
+    OPT_NEW_RECOVERY = OPT_NEXT + FRESH,
+    OPT_NEW_RECOVERY_FILE,
+    OPT_NEW_RECIPIENT,
+    OPT_NEW_COMMAND,
+    OPT_LABEL,
+    OPT_FAST,
+    OPT_FORCE
+};
 
-static int take_option(struct slot_args *a, int c, char **argv)
+static bool take_fresh_option(struct fresh_source *f, int c, const char *arg)
 {
     switch (c) {
     case OPT_NEW_RECOVERY_FILE:
-        a->recovery_out = optarg;
-        a->recovery = true;
-        return LFS_EXIT_OK;
+        f->recovery_out = arg;
+        f->recovery = true;
+        return true;
     case OPT_NEW_RECOVERY:
-        a->recovery = true;
-        return LFS_EXIT_OK;
-    case OPT_LABEL:
-        a->label = optarg;
-        if (keystore_label_ok(optarg))
-            return LFS_EXIT_OK;
-        return cli_fail(LFS_EXIT_USAGE, "a label has 1 to %u of A-Z a-z 0-9 . _ @ + - and inner blanks",
-                        KEYSTORE_LABEL_MAX);
+        f->recovery = true;
+        return true;
+    case OPT_NEW_RECIPIENT:
+        f->recipient = arg;
+        return true;
+    case OPT_NEW_COMMAND:
+        f->command = arg;
+        return true;
     case OPT_FAST:
-        a->fast_kdf = true;
-        return LFS_EXIT_OK;
+        f->fast_kdf = true;
+        return true;
     default:
-        if (cred_source_option(&a->open, c, optarg) || cred_source_option(&a->fresh, c - FRESH, optarg))
-            return LFS_EXIT_OK;
-        return cli_bad_option(&cmd_slot, c, argv);
+        return cred_source_option(&f->from, c - FRESH, arg);
     }
+}
+
+static int take_option(struct slot_args *a, int c, char **argv)
+{
+    if (c == OPT_LABEL) {
+        a->fresh.label = optarg;
+        return label_check(optarg);
+    }
+    if (c == OPT_FORCE) {
+        a->force = true;
+        return LFS_EXIT_OK;
+    }
+    if (take_fresh_option(&a->fresh, c, optarg) || cred_source_option(&a->open, c, optarg))
+        return LFS_EXIT_OK;
+    return cli_bad_option(&cmd_slot, c, argv);
 }
 
 static int parse(int argc, char **argv, struct slot_args *a)
@@ -223,13 +194,17 @@ static int parse(int argc, char **argv, struct slot_args *a)
         PASSPHRASE_OPTIONS("new-", FRESH),
         {"new-recovery", no_argument, NULL, OPT_NEW_RECOVERY},
         {"new-recovery-file", required_argument, NULL, OPT_NEW_RECOVERY_FILE},
+        {"new-recipient", required_argument, NULL, OPT_NEW_RECIPIENT},
+        {"new-command", required_argument, NULL, OPT_NEW_COMMAND},
         {"label", required_argument, NULL, OPT_LABEL},
         {"fast-kdf", no_argument, NULL, OPT_FAST},
+        {"force", no_argument, NULL, OPT_FORCE},
         {0},
     };
     int code = LFS_EXIT_OK;
     for (int c; code == LFS_EXIT_OK && (c = getopt_long(argc, argv, ":", options, NULL)) != -1;)
         code = take_option(a, c, argv);
+    a->fresh.command_timeout = a->open.command_timeout;
     return code;
 }
 
@@ -241,9 +216,19 @@ static const struct slot_verb *find_verb(const char *name)
     return NULL;
 }
 
-static bool is_add_only(const struct slot_args *a)
+/* argv from optind on: verb, words, and where a command slot is made its arguments. */
+static int check_line(struct slot_args *a, const struct slot_verb *verb, int argc, char **argv)
 {
-    return a->recovery || a->label || a->fast_kdf || cred_source_given(&a->fresh);
+    int given = argc - optind - 1;
+    bool more = verb->makes_slot && a->fresh.command;
+    if (given < verb->words || (given > verb->words && !more))
+        return cli_fail(LFS_EXIT_USAGE, "usage: latch slot %s %s", verb->name, verb->usage);
+    if (!verb->makes_slot && (fresh_given(&a->fresh) || a->fresh.label || a->fresh.fast_kdf))
+        return cli_fail(LFS_EXIT_USAGE, "options for a new slot go with 'latch slot add' and 'replace'");
+    if (a->force && verb->run != run_remove)
+        return cli_fail(LFS_EXIT_USAGE, "--force goes with 'latch slot remove'");
+    a->fresh.command_args = argv + optind + 1 + verb->words;
+    return LFS_EXIT_OK;
 }
 
 static int run(int argc, char **argv)
@@ -255,32 +240,36 @@ static int run(int argc, char **argv)
         return code;
     const struct slot_verb *verb = find_verb(argv[optind]);
     if (!verb)
-        return cli_fail(LFS_EXIT_USAGE, "usage: latch slot list|add|remove|test ...; see 'latch help slot'");
-    if (argc - optind - 1 != verb->args)
-        return cli_fail(LFS_EXIT_USAGE, "usage: latch slot %s [OPTION]... VOLUME%s", verb->name,
-                        verb->args == 2 ? " SLOT" : "");
-    if (is_add_only(&a) && verb->run != run_add)
-        return cli_fail(LFS_EXIT_USAGE, "options for a new slot go with 'latch slot add'");
-    code = volume_files_open(argv[optind + 1], &v);
-    return code == LFS_EXIT_OK ? verb->run(&a, &v, argv + optind + 1) : code;
+        return cli_fail(LFS_EXIT_USAGE, "usage: latch slot list|add|replace|remove|label|test ...; see "
+                                        "'latch help slot'");
+    code = check_line(&a, verb, argc, argv);
+    char **words = argv + optind + 1;
+    if (code == LFS_EXIT_OK)
+        code = volume_files_open(words[0], &v);
+    return code == LFS_EXIT_OK ? verb->run(&a, &v, words) : code;
 }
 
 const struct command cmd_slot = {
     .name = "slot",
-    .synopsis = "list|add|remove|test [OPTION]... VOLUME [SLOT]",
-    .summary = "list, add, remove or test what opens a volume",
-    .help = "  latch slot list VOLUME           needs no key\n"
-            "  latch slot add VOLUME            a new slot; a passphrase is asked twice\n"
-            "  latch slot remove VOLUME SLOT    takes the slot away; the last one stays\n"
-            "  latch slot test VOLUME           says which slot opens\n"
-            "\n"
-            "add, remove and test open the volume. " OPENING_HELP "\n"
-            "The new slot of add:\n"
-            "  --new-passphrase-file FILE, --new-passphrase-fd N, --new-passphrase-command CMD\n"
-            "  --new-keyfile FILE        a key file slot, 32 to 8192 bytes\n"
-            "  --new-recovery            a recovery slot; its key is shown once\n"
-            "  --new-recovery-file FILE  the same, the key written into FILE (new, mode 0600)\n"
-            "  --label TEXT              a name for the slot\n"
-            "  --fast-kdf                weak passphrase protection, for tests only\n",
+    .synopsis = "list|add|replace|remove|label|test [OPTION]... VOLUME [SLOT]",
+    .summary = "list, make, remove or test what opens a volume",
+    .help =
+        "  latch slot list VOLUME              needs no key\n"
+        "  latch slot add VOLUME               a new slot; a passphrase is asked twice\n"
+        "  latch slot replace VOLUME SLOT      the same in place of a slot, whose old secret is then out\n"
+        "  latch slot remove VOLUME SLOT       takes the slot away; the last one only with --force\n"
+        "  latch slot label VOLUME SLOT TEXT   names the slot; an empty TEXT takes the name away\n"
+        "  latch slot test VOLUME              says which slot opens\n"
+        "\n"
+        "All but list open the volume. " OPENING_HELP "\n"
+        "The new slot of add and replace:\n"
+        "  --new-passphrase-file FILE, --new-passphrase-fd N, --new-passphrase-command CMD\n"
+        "  --new-keyfile FILE        a key file slot, 32 to 8192 bytes\n"
+        "  --new-recovery            a recovery slot; its key is shown once\n"
+        "  --new-recovery-file FILE  the same, the key written into FILE (new, mode 0600)\n"
+        "  --new-recipient FILE      for the public key in FILE, or latch-recipient-... itself\n"
+        "  --new-command NAME        a command slot; the command gets what is behind --\n"
+        "  --label TEXT              a name for the slot (add)\n"
+        "  --fast-kdf                weak passphrase protection, for tests only\n",
     .run = run,
 };

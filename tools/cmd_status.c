@@ -63,6 +63,29 @@ static void put_replay(const struct replay_report *r)
     putchar('}');
 }
 
+/* The protected directories as the mount has them; what it does not tell in time is left out. */
+static void put_dirs(const char *socket_path)
+{
+    AUTO_FREE struct pd_status *dirs = calloc(MOUNTCTL_DIRS_MAX, sizeof *dirs);
+    size_t count = 0;
+    char id[2 * ID_BYTES + 1];
+    if (!dirs || mountctl_dirs(socket_path, dirs, MOUNTCTL_DIRS_MAX, &count))
+        count = 0;
+    printf(",\"directories\":[");
+    for (size_t i = 0; i < count; i++) {
+        id_to_hex(dirs[i].id, id);
+        printf("%s{", i ? "," : "");
+        put_string("id", id);
+        put_bool("locked", dirs[i].locked);
+        put_number("active", dirs[i].active);
+        put_number("least", dirs[i].least);
+        put_number("last_use", dirs[i].last_use);
+        put_number("open_files", dirs[i].open_files);
+        putchar('}');
+    }
+    putchar(']');
+}
+
 static int put_mount(const char *socket_path, const struct mount_status *st, void *arg)
 {
     unsigned *count = arg;
@@ -91,6 +114,7 @@ static int put_mount(const char *socket_path, const struct mount_status *st, voi
     put_number("checkpoints", st->stats.checkpoints);
     put_number("auth_failures", st->stats.auth_failures);
     put_replay(&st->replay);
+    put_dirs(socket_path);
     putchar('}');
     return 0;
 }
@@ -106,6 +130,63 @@ static int print_json(const char *keyd)
 
 /* ---- for people ---- */
 
+static long long version_created(struct json_value dir, long long version)
+{
+    struct json_value list = json_read_get(dir, "versions");
+    for (struct json_value v = json_read_next(list, (struct json_value){0}); json_value_there(v);
+         v = json_read_next(list, v))
+        if (json_value_number(json_read_get(v, "version"), 0) == version)
+            return json_value_number(json_read_get(v, "created"), 0);
+    return 0;
+}
+
+static const char *dir_state(struct json_value d)
+{
+    if (json_value_is_true(json_read_get(d, "shredded")))
+        return "shredded";
+    return json_value_is_true(json_read_get(d, "locked")) ? "locked" : "unlocked";
+}
+
+static unsigned count_of(struct json_value list)
+{
+    unsigned n = 0;
+    for (struct json_value v = json_read_next(list, (struct json_value){0}); json_value_there(v);
+         v = json_read_next(list, v))
+        n++;
+    return n;
+}
+
+static void print_dir(struct json_value d)
+{
+    char name[KEYSTORE_LABEL_MAX + 1], id[2 * ID_BYTES + 1], made[32], used[32];
+    long long active = json_value_number(json_read_get(d, "active"), 0), created = version_created(d, active);
+    long long age = created ? ((long long)time(NULL) - created) / 86400 : 0;
+    json_value_string(json_read_get(d, "name"), name, sizeof name);
+    json_value_string(json_read_get(d, "id"), id, sizeof id);
+    bool root = json_value_is_true(json_read_get(d, "root"));
+    printf("    %-32s %-9s key %-4lld %-17s %4lld days %6u  %s\n",
+           root      ? "(root)"
+           : name[0] ? name
+                     : id,
+           dir_state(d), active, cli_time(created, made, sizeof made), age,
+           count_of(json_read_get(d, "leases")),
+           cli_time(json_value_number(json_read_get(d, "last_use"), 0), used, sizeof used));
+}
+
+static void print_dirs(struct json_value volume)
+{
+    struct json_value dirs = json_read_get(volume, "directories");
+    bool first = true;
+    for (struct json_value d = json_read_next(dirs, (struct json_value){0}); json_value_there(d);
+         d = json_read_next(dirs, d)) {
+        if (first)
+            printf("    %-32s %-9s %-8s %-17s %9s %6s  %s\n", "DIRECTORY", "STATE", "VERSION", "MADE", "AGE",
+                   "LEASES", "LAST USE");
+        first = false;
+        print_dir(d);
+    }
+}
+
 static void print_keyd(const char *text)
 {
     char version[64], keys[32], id[2 * ID_BYTES + 1];
@@ -120,9 +201,12 @@ static void print_keyd(const char *text)
            json_value_number(json_read_get(all, "pid"), 0),
            strcmp(keys, "keyring") == 0 ? "kernel keyring" : "process's locked memory");
     for (struct json_value v = json_read_next(volumes, (struct json_value){0}); json_value_there(v);
-         v = json_read_next(volumes, v))
-        printf("  volume %s: %s\n", json_value_string(json_read_get(v, "id"), id, sizeof id),
-               json_value_is_true(json_read_get(v, "unlocked")) ? "unlocked" : "locked");
+         v = json_read_next(volumes, v)) {
+        printf("  volume %s: %s%s\n", json_value_string(json_read_get(v, "id"), id, sizeof id),
+               json_value_is_true(json_read_get(v, "unlocked")) ? "unlocked" : "locked",
+               json_value_number(json_read_get(v, "rotation_overdue"), 0) > 0 ? ", rotation overdue" : "");
+        print_dirs(v);
+    }
 }
 
 static const char *state_of(const struct mount_status *st)

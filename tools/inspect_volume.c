@@ -22,8 +22,8 @@ static void print_slot(const struct keystore_slot *s)
                      keystore_slot_type_name(s->type), s->kdf_ops, s->kdf_kib / 1024,
                      s->fast ? ", fast KDF: for tests only" : "", s->label[0] ? ", label " : "", s->label);
     else
-        inspect_line(label, "%s%s%s", keystore_slot_type_name(s->type), s->label[0] ? ", label " : "",
-                     s->label);
+        inspect_line(label, "%s%s%s%s%s", keystore_slot_type_name(s->type), s->command[0] ? " " : "",
+                     s->command, s->label[0] ? ", label " : "", s->label);
 }
 
 static void print_dir(const struct keystore *ks, const struct keystore_dir *d)
@@ -44,6 +44,7 @@ static void print_keystore(const struct keystore *ks)
     inspect_line("suite", "%s", suite_name(ks->suite));
     inspect_time("made", ks->created);
     inspect_line("generation", "%" PRIu64, ks->generation);
+    inspect_hex("signing key", ks->signing_public, sizeof ks->signing_public);
     for (uint32_t i = 0; i < ks->slot_count; i++)
         print_slot(&ks->slots[i]);
     for (uint32_t i = 0; i < ks->master_count; i++)

@@ -1,6 +1,7 @@
 #include "passphrase.h"
 
 #include "cli.h"
+#include "secret_read.h"
 #include "terminal.h"
 
 #include "latchfs/buf.h"
@@ -8,24 +9,30 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-#define COMMAND_SECONDS 300 /* a passphrase command may itself ask a person */
 #define SECRET_MAX CRED_FILE_MAX
 
-static void locked_freep(char **p)
+/* Options that say more about the others. */
+static bool modifier_option(struct cred_source *s, int c, const char *arg)
 {
-    locked_free(*p);
-    *p = NULL;
+    switch (c) {
+    case OPT_COMMAND_TIMEOUT:
+        s->command_timeout = arg;
+        return true;
+    case OPT_SIGNING_KEY:
+        s->signing_key = arg;
+        return true;
+    case OPT_SLOT:
+        s->slot = arg;
+        return true;
+    default:
+        return false;
+    }
 }
-#define AUTO_LOCKED CLEANUP(locked_freep)
 
 bool cred_source_option(struct cred_source *s, int c, const char *arg)
 {
@@ -48,7 +55,17 @@ bool cred_source_option(struct cred_source *s, int c, const char *arg)
     case OPT_RECOVERY:
         s->recovery = true;
         return true;
+    case OPT_IDENTITY:
+        s->identity = arg;
+        return true;
+    case OPT_COMMAND:
+        s->command = arg;
+        return true;
+    case OPT_ANY_COMMAND:
+        s->any_command = true;
+        return true;
     default:
+        return modifier_option(s, c, arg);
         return false;
     }
 }
@@ -56,7 +73,7 @@ bool cred_source_option(struct cred_source *s, int c, const char *arg)
 static int sources(const struct cred_source *s)
 {
     return !!s->passphrase_file + !!s->passphrase_fd + !!s->passphrase_command + !!s->keyfile +
-           !!s->recovery_file + s->recovery;
+           !!s->recovery_file + s->recovery + !!s->identity + !!s->command + s->any_command;
 }
 
 bool cred_source_given(const struct cred_source *s)
@@ -64,96 +81,11 @@ bool cred_source_given(const struct cred_source *s)
     return sources(s) > 0;
 }
 
-static long ms_left(const struct timespec *end)
+int cred_source_check(const struct cred_source *s)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (end->tv_sec - now.tv_sec) * 1000 + (end->tv_nsec - now.tv_nsec) / 1000000;
-}
-
-/* Reads to the end, at most len bytes. end: a deadline, or NULL. */
-static ssize_t read_all(int fd, char *buf, size_t len, const struct timespec *end)
-{
-    size_t n = 0;
-    for (;;) {
-        char extra;
-        struct pollfd p = {.fd = fd, .events = POLLIN};
-        long ms = end ? ms_left(end) : -1;
-        if (end && ms <= 0)
-            return LFS_ERR_TIMEOUT;
-        int ready = poll(&p, 1, (int)ms);
-        if (ready < 0 && errno != EINTR)
-            return -errno;
-        if (ready <= 0)
-            continue;
-        ssize_t got = n < len ? read(fd, buf + n, len - n) : read(fd, &extra, 1);
-        if (got < 0 && (errno == EINTR || errno == EAGAIN))
-            continue;
-        if (got < 0)
-            return -errno;
-        if (got == 0)
-            return (ssize_t)n;
-        if (n == len)
-            return -E2BIG;
-        n += (size_t)got;
-    }
-}
-
-static ssize_t read_path(const char *path, char *buf, size_t len)
-{
-    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    return fd < 0 ? -errno : read_all(fd, buf, len, NULL);
-}
-
-static int parse_fd(const char *text)
-{
-    char *end;
-    errno = 0;
-    long v = strtol(text, &end, 10);
-    if (errno || *end || end == text || v < 0 || v > INT_MAX || fcntl((int)v, F_GETFD) < 0)
-        return -1;
-    return (int)v;
-}
-
-static pid_t start_command(const char *command, int *out)
-{
-    int ends[2];
-    if (pipe2(ends, O_CLOEXEC))
-        return -errno;
-    pid_t pid = fork();
-    if (pid == 0) {
-        if (dup2(ends[1], STDOUT_FILENO) >= 0)
-            execl("/bin/sh", "sh", "-c", command, (char *)NULL);
-        _exit(127);
-    }
-    int err = errno;
-    close(ends[1]);
-    if (pid < 0) {
-        close(ends[0]);
-        return -err;
-    }
-    *out = ends[0];
-    return pid;
-}
-
-static ssize_t read_command(const char *command, char *buf, size_t len)
-{
-    AUTO_CLOSE int fd = -1;
-    pid_t pid = start_command(command, &fd);
-    if (pid < 0)
-        return pid;
-    struct timespec end;
-    clock_gettime(CLOCK_MONOTONIC, &end);
-    end.tv_sec += COMMAND_SECONDS;
-    ssize_t n = read_all(fd, buf, len, &end);
-    if (n < 0)
-        kill(pid, SIGKILL);
-    int status = 0;
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    if (n >= 0 && (!WIFEXITED(status) || WEXITSTATUS(status) != 0))
-        return -ECHILD;
-    return n;
+    if (sources(s) > 1)
+        return cli_fail(LFS_EXIT_USAGE, "give one way to get the passphrase or key, not several");
+    return LFS_EXIT_OK;
 }
 
 static size_t cut_newline(const char *buf, size_t n)
@@ -228,7 +160,8 @@ static int source_fail(ssize_t err, const char *source, size_t max)
     if (err == -ECHILD)
         return cli_fail(LFS_EXIT_FAILURE, "the passphrase command failed");
     if (err == LFS_ERR_TIMEOUT)
-        return cli_fail(LFS_EXIT_FAILURE, "the passphrase command did not end in %d s", COMMAND_SECONDS);
+        return cli_fail(LFS_EXIT_FAILURE, "the passphrase command did not end in %d s",
+                        SECRET_COMMAND_SECONDS);
     return cli_fail_err((int)err, source, NULL);
 }
 
@@ -239,14 +172,14 @@ static int read_source(const struct cred_source *s, enum credential_type type, c
     const char *path = s->passphrase_file ? s->passphrase_file : s->keyfile ? s->keyfile : s->recovery_file;
     ssize_t n;
     if (s->passphrase_fd) {
-        int fd = parse_fd(s->passphrase_fd);
+        int fd = secret_parse_fd(s->passphrase_fd);
         if (fd < 0)
             return cli_fail(LFS_EXIT_USAGE, "--passphrase-fd wants the number of an open descriptor");
-        n = read_all(fd, buf, max, NULL);
+        n = secret_read_fd(fd, buf, max, NULL);
     } else if (s->passphrase_command) {
-        n = read_command(s->passphrase_command, buf, max);
+        n = secret_read_command(s->passphrase_command, buf, max);
     } else {
-        n = read_path(path, buf, max);
+        n = secret_read_path(path, buf, max);
     }
     if (n < 0)
         return source_fail(n,
@@ -263,13 +196,11 @@ static int read_source(const struct cred_source *s, enum credential_type type, c
     return LFS_EXIT_OK;
 }
 
-int cred_load(const struct cred_source *s, const char *what, bool fresh, struct credential *cred,
-              struct secret **secret)
+int passphrase_load(const struct cred_source *s, const char *what, bool fresh, enum credential_type *type,
+                    struct secret **secret)
 {
-    if (sources(s) > 1)
-        return cli_fail(LFS_EXIT_USAGE, "give one way to get the passphrase or key, not several");
     bool recovery = s->recovery || s->recovery_file;
-    enum credential_type type = s->keyfile ? CRED_KEYFILE : recovery ? CRED_RECOVERY : CRED_PASSPHRASE;
+    enum credential_type kind = s->keyfile ? CRED_KEYFILE : recovery ? CRED_RECOVERY : CRED_PASSPHRASE;
     char quoted[PATH_MAX];
     size_t len = 0;
     AUTO_LOCKED char *buf = locked_alloc(SECRET_MAX);
@@ -277,7 +208,7 @@ int cred_load(const struct cred_source *s, const char *what, bool fresh, struct 
         return cli_fail(LFS_EXIT_FAILURE, "out of memory");
     cli_quote(what, quoted, sizeof quoted);
     int code = sources(s) == 0 || s->recovery ? ask(quoted, fresh, recovery, buf, &len)
-                                              : read_source(s, type, buf, &len);
+                                              : read_source(s, kind, buf, &len);
     if (code != LFS_EXIT_OK)
         return code;
     if (len == 0)
@@ -286,6 +217,6 @@ int cred_load(const struct cred_source *s, const char *what, bool fresh, struct 
     if (!got)
         return cli_fail(LFS_EXIT_FAILURE, "out of memory");
     *secret = got;
-    *cred = (struct credential){.type = type, .secret = got};
+    *type = kind;
     return LFS_EXIT_OK;
 }

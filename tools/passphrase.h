@@ -1,5 +1,6 @@
-/* Where a secret that opens (or makes) a slot comes from: the terminal, a file, a descriptor or a command;
- * never the command line or the environment. */
+/* Where a secret that opens (or makes) a slot comes from: the options for it, and passphrases, key files and
+ * recovery keys from the terminal, a file, a descriptor or a program; never the command line or the
+ * environment. What else opens: cred.h. */
 #ifndef TOOLS_PASSPHRASE_H
 #define TOOLS_PASSPHRASE_H
 
@@ -18,6 +19,12 @@ struct cred_source {
     const char *keyfile;
     const char *recovery_file;
     bool recovery; /* ask for it on the terminal */
+    const char *identity;
+    const char *command; /* name of the command whose slots are tried */
+    bool any_command;    /* every command slot is */
+    const char *command_timeout;
+    const char *signing_key;
+    const char *slot;
 };
 
 /* Values of getopt_long for the options below. */
@@ -28,6 +35,12 @@ enum {
     OPT_KEYFILE,
     OPT_RECOVERY_FILE,
     OPT_RECOVERY,
+    OPT_IDENTITY,
+    OPT_COMMAND,
+    OPT_ANY_COMMAND,
+    OPT_COMMAND_TIMEOUT,
+    OPT_SIGNING_KEY,
+    OPT_SLOT,
     OPT_NEXT
 };
 
@@ -39,10 +52,15 @@ enum {
     {                                                                                      \
         prefix "keyfile", required_argument, NULL, (base) + OPT_KEYFILE                    \
     }
-#define OPENING_OPTIONS                                                                       \
-    PASSPHRASE_OPTIONS("", 0), {"recovery-file", required_argument, NULL, OPT_RECOVERY_FILE}, \
-    {                                                                                         \
-        "recovery", no_argument, NULL, OPT_RECOVERY                                           \
+#define OPENING_OPTIONS                                                                                     \
+    PASSPHRASE_OPTIONS("", 0), {"recovery-file", required_argument, NULL, OPT_RECOVERY_FILE},               \
+        {"recovery", no_argument, NULL, OPT_RECOVERY}, {"identity", required_argument, NULL, OPT_IDENTITY}, \
+        {"command", required_argument, NULL, OPT_COMMAND},                                                  \
+        {"any-command", no_argument, NULL, OPT_ANY_COMMAND},                                                \
+        {"command-timeout", required_argument, NULL, OPT_COMMAND_TIMEOUT},                                  \
+        {"signing-key", required_argument, NULL, OPT_SIGNING_KEY},                                          \
+    {                                                                                                       \
+        "slot", required_argument, NULL, OPT_SLOT                                                           \
     }
 
 #define OPENING_HELP                                                                              \
@@ -52,7 +70,13 @@ enum {
     "  --passphrase-command CMD  the same, from the standard output of CMD, run by /bin/sh\n"     \
     "  --keyfile FILE            open with a key file slot\n"                                     \
     "  --recovery-file FILE      open with the recovery key in FILE\n"                            \
-    "  --recovery                ask for the recovery key on the terminal\n"
+    "  --recovery                ask for the recovery key on the terminal\n"                      \
+    "  --identity FILE           open a recipient slot with its private key\n"                    \
+    "  --command NAME            open with a slot of that command\n"                              \
+    "  --any-command             open with the first command slot that answers\n"                 \
+    "  --command-timeout SECONDS how long a command may take, 30 by default\n"                    \
+    "  --slot N                  open with this slot only\n"                                      \
+    "  --signing-key HEX         refuse a volume that another key signs\n"
 
 /* Takes option c (less base) with its argument. False if it is none of these. */
 bool cred_source_option(struct cred_source *s, int c, const char *arg);
@@ -60,10 +84,13 @@ bool cred_source_option(struct cred_source *s, int c, const char *arg);
 /* True if any source is named. */
 bool cred_source_given(const struct cred_source *s);
 
-/* Gets the secret. fresh: it is for a new slot, so a typed passphrase is asked twice and an empty one
- * refused. what: "passphrase for PATH" and such, for the prompt. Prints its own error and returns an exit
- * code. On LFS_EXIT_OK *secret is the caller's and cred points to it. */
-int cred_load(const struct cred_source *s, const char *what, bool fresh, struct credential *cred,
-              struct secret **secret);
+/* Refuses several sources. Prints its own error; returns an exit code. */
+int cred_source_check(const struct cred_source *s);
+
+/* Gets a passphrase, key file or recovery key. fresh: it is for a new slot, so a typed passphrase is asked
+ * twice and an empty one refused. what: "passphrase for PATH" and such, for the prompt. Prints its own error
+ * and returns an exit code. On LFS_EXIT_OK *secret is the caller's and *type its kind. */
+int passphrase_load(const struct cred_source *s, const char *what, bool fresh, enum credential_type *type,
+                    struct secret **secret);
 
 #endif

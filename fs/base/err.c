@@ -22,6 +22,7 @@ static const struct {
     {LFS_ERR_DENIED, EACCES, LFS_EXIT_NOKEY, "refused by policy"},
     {LFS_ERR_TIMEOUT, ETIMEDOUT, LFS_EXIT_FAILURE, "timed out"},
     {LFS_ERR_JOURNAL, EIO, LFS_EXIT_CORRUPT, "journal missing or unreadable"},
+    {LFS_ERR_APPROVAL, EACCES, LFS_EXIT_APPROVAL, "waits for approval"},
 };
 
 const char *lfs_strerror(int err)

@@ -46,6 +46,7 @@ static void put_blob(struct text *t, const char *name, const uint8_t *data, size
 static void put_field(struct text *t, const struct keystore_field *f, const void *from)
 {
     const uint8_t *at = (const uint8_t *)from + f->offset;
+    const struct keystore_slot *slot;
     char hex[2 * KEYSTORE_PUBLIC_BYTES + 1];
     uint32_t u32 = 0;
     uint64_t u64 = 0;
@@ -61,10 +62,16 @@ static void put_field(struct text *t, const struct keystore_field *f, const void
         break;
     case F_HEX:
         sodium_bin2hex(hex, sizeof hex, at, f->size);
-        put(t, "%s = %s\n", f->name, hex);
+        if (!f->optional || !sodium_is_zero(at, f->size))
+            put(t, "%s = %s\n", f->name, hex);
         break;
     case F_BLOB:
-        put_blob(t, f->name, at, f->size);
+        if (!f->optional || !sodium_is_zero(at, f->size))
+            put_blob(t, f->name, at, f->size);
+        break;
+    case F_SLOT_BLOB:
+        slot = from;
+        put_blob(t, f->name, slot->blob, slot->blob_len);
         break;
     case F_SUITE:
         put(t, "%s = %s\n", f->name, suite_name(*at));
@@ -76,6 +83,7 @@ static void put_field(struct text *t, const struct keystore_field *f, const void
         put(t, "%s = %s\n", f->name, key_state_name(*at));
         break;
     case F_LABEL:
+    case F_COMMAND:
         if (*at)
             put(t, "%s = %s\n", f->name, (const char *)at);
         break;
@@ -104,6 +112,18 @@ static void put_dir(struct text *t, const struct keystore_dir *d)
     }
 }
 
+static void put_backup(struct text *t, const struct keystore_backup *b)
+{
+    char hex[2 * ID_BYTES + 1];
+    put(t, "[backup %" PRIu32 "]\n", b->id);
+    put_section(t, SEC_BACKUP, b);
+    for (uint32_t i = 0; i < b->need_count; i++) {
+        id_to_hex(b->needs[i].pd, hex);
+        put(t, "[need %" PRIu32 " %s]\n", b->id, hex);
+        put_section(t, SEC_NEED, &b->needs[i]);
+    }
+}
+
 static int encode(const struct keystore *ks, struct text *t)
 {
     int r = keystore_check(ks);
@@ -127,6 +147,8 @@ static int encode(const struct keystore *ks, struct text *t)
     put_section(t, SEC_JOURNAL, ks);
     for (uint32_t i = 0; i < ks->dir_count; i++)
         put_dir(t, &ks->dirs[i]);
+    for (uint32_t i = 0; i < ks->backup_count; i++)
+        put_backup(t, &ks->backups[i]);
     return t->full ? -E2BIG : 0;
 }
 
@@ -147,7 +169,7 @@ int keystore_encode_signed(const struct keystore *ks, const uint8_t secret_key[s
                            size_t *len)
 {
     struct text t = {0};
-    struct keystore with; /* shares dirs, which SEC_SIGNATURE does not touch */
+    struct keystore with; /* shares what ks owns, which SEC_SIGNATURE does not touch */
     int r = encode(ks, &t);
     if (!r) {
         memcpy(&with, ks, sizeof with);

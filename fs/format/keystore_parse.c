@@ -62,116 +62,12 @@ static bool grammar_ok(const char *ini, size_t len, unsigned *line)
     return true;
 }
 
-/* ---- values ---- */
-
-static bool number(const char *s, uint64_t most, uint64_t *out)
-{
-    uint64_t v = 0;
-    size_t n = strspn(s, "0123456789");
-    if (n < 1 || n > 18 || s[n])
-        return false;
-    for (; *s; s++)
-        v = v * 10 + (uint64_t)(*s - '0');
-    *out = v;
-    return v <= most;
-}
-
-static bool set_number(const struct keystore_field *f, uint8_t *at, const char *value)
-{
-    uint64_t v;
-    if (!number(value, f->type == F_U32 ? UINT32_MAX : UINT64_MAX, &v))
-        return false;
-    uint32_t v32 = (uint32_t)v;
-    memcpy(at, f->type == F_U32 ? (const void *)&v32 : (const void *)&v,
-           f->type == F_U32 ? sizeof v32 : sizeof v);
-    return true;
-}
-
-static bool set_hex(const struct keystore_field *f, uint8_t *at, const char *value)
-{
-    size_t got;
-    const char *end;
-    return strlen(value) == 2 * f->size &&
-           sodium_hex2bin(at, f->size, value, 2 * f->size, NULL, &got, &end) == 0 && got == f->size && !*end;
-}
-
-static bool set_piece(const struct keystore_field *f, uint8_t *at, const char *index, const char *value)
-{
-    uint64_t piece;
-    size_t got, text = strlen(value);
-    uint8_t bytes[KEYSTORE_LINE_MAX];
-    if (!number(index, 16, &piece) || piece < 1 || text > 128 || b64_decode(value, text, bytes, &got))
-        return false;
-    size_t from = (piece - 1) * KEYSTORE_PIECE_BYTES;
-    if (from >= f->size || got > f->size - from)
-        return false;
-    memcpy(at + from, bytes, got);
-    return true;
-}
-
-static bool set_name(uint8_t *at, const char *value, const char *(*name_of)(unsigned))
-{
-    for (uint8_t i = 1; i < 8; i++) {
-        if (name_of(i) && strcmp(name_of(i), value) == 0) {
-            *at = i;
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool set_field(const struct keystore_field *f, void *into, const char *index, const char *value)
-{
-    uint8_t *at = (uint8_t *)into + f->offset;
-    enum suite suite;
-    switch (f->type) {
-    case F_U32:
-    case F_U64:
-        return set_number(f, at, value);
-    case F_HEX:
-        return set_hex(f, at, value);
-    case F_BLOB:
-        return set_piece(f, at, index, value);
-    case F_SUITE:
-        if (strcmp(value, "auto") == 0 || suite_by_name(value, &suite))
-            return false;
-        *at = (uint8_t)suite;
-        return true;
-    case F_SLOT_TYPE:
-        return set_name(at, value, keystore_slot_type_name);
-    case F_STATE:
-        return set_name(at, value, key_state_name);
-    case F_LABEL:
-        if (!keystore_label_ok(value))
-            return false;
-        strcpy((char *)at, value); /* keystore_label_ok bounds it */
-        return true;
-    case F_YES:
-        *at = strcmp(value, "yes") == 0;
-        return *at;
-    }
-    return false;
-}
-
-/* name is "field" or, for blobs, "field.1". */
-static bool set_named(enum keystore_section s, void *into, const char *name, const char *value)
-{
-    for (const struct keystore_field *f = keystore_fields(s); f->name; f++) {
-        size_t n = strlen(f->name);
-        if (strncmp(name, f->name, n) != 0)
-            continue;
-        if (f->type == F_BLOB ? name[n] == '.' : name[n] == '\0')
-            return set_field(f, into, name + n + 1, value);
-    }
-    return false;
-}
-
 /* ---- sections ---- */
 
 static struct keystore_slot *slot_section(struct keystore *ks, const char *arg)
 {
     uint64_t id;
-    if (!number(arg, KEYSTORE_SLOT_ID_MAX, &id))
+    if (!keystore_number(arg, KEYSTORE_SLOT_ID_MAX, &id))
         return NULL;
     if (ks->slot_count && ks->slots[ks->slot_count - 1].id == id)
         return &ks->slots[ks->slot_count - 1];
@@ -184,7 +80,7 @@ static struct keystore_slot *slot_section(struct keystore *ks, const char *arg)
 static struct keystore_master *master_section(struct keystore *ks, const char *arg)
 {
     uint64_t version;
-    if (!number(arg, KEYSTORE_VERSION_MAX, &version))
+    if (!keystore_number(arg, KEYSTORE_VERSION_MAX, &version))
         return NULL;
     if (ks->master_count && ks->masters[ks->master_count - 1].version == version)
         return &ks->masters[ks->master_count - 1];
@@ -219,7 +115,7 @@ static struct keystore_dirkey *key_section(struct keystore *ks, const char *arg)
     memcpy(hex, arg, 2 * ID_BYTES);
     struct keystore_dir *d = &ks->dirs[ks->dir_count - 1];
     if (!id_from_hex(hex, id) || memcmp(d->id, id, ID_BYTES) != 0 ||
-        !number(arg + sizeof hex, KEYSTORE_VERSION_MAX, &version))
+        !keystore_number(arg + sizeof hex, KEYSTORE_VERSION_MAX, &version))
         return NULL;
     if (d->count && d->keys[d->count - 1].version == version)
         return &d->keys[d->count - 1];
@@ -229,12 +125,68 @@ static struct keystore_dirkey *key_section(struct keystore *ks, const char *arg)
     return &d->keys[d->count++];
 }
 
+static struct keystore_backup *backup_section(struct keystore *ks, const char *arg)
+{
+    uint64_t id;
+    if (!keystore_number(arg, KEYSTORE_VERSION_MAX, &id))
+        return NULL;
+    if (ks->backup_count && ks->backups[ks->backup_count - 1].id == id)
+        return &ks->backups[ks->backup_count - 1];
+    if (ks->backup_count == KEYSTORE_BACKUPS_MAX)
+        return NULL;
+    ks->backups[ks->backup_count].id = (uint32_t)id;
+    return &ks->backups[ks->backup_count++];
+}
+
+/* "<backup> <id>": needs stand behind their backup. */
+static struct keystore_need *need_section(struct keystore *ks, const char *arg)
+{
+    char number[20];
+    uint8_t pd[ID_BYTES];
+    uint64_t id;
+    const char *space = strchr(arg, ' ');
+    if (!space || (size_t)(space - arg) >= sizeof number || ks->backup_count == 0)
+        return NULL;
+    memcpy(number, arg, (size_t)(space - arg));
+    number[space - arg] = '\0';
+    struct keystore_backup *b = &ks->backups[ks->backup_count - 1];
+    if (!keystore_number(number, KEYSTORE_VERSION_MAX, &id) || b->id != id || !id_from_hex(space + 1, pd))
+        return NULL;
+    struct keystore_need *last = b->need_count ? &b->needs[b->need_count - 1] : NULL;
+    if (last && memcmp(last->pd, pd, ID_BYTES) == 0)
+        return last;
+    struct keystore_need *n = keystore_add_need(ks, b);
+    if (n)
+        memcpy(n->pd, pd, ID_BYTES);
+    return n;
+}
+
+static void *section_struct(struct keystore *ks, enum keystore_section s, const char *arg)
+{
+    switch (s) {
+    case SEC_SLOT:
+        return slot_section(ks, arg);
+    case SEC_MASTER:
+        return master_section(ks, arg);
+    case SEC_DIR:
+        return dir_section(ks, arg);
+    case SEC_KEY:
+        return key_section(ks, arg);
+    case SEC_BACKUP:
+        return backup_section(ks, arg);
+    case SEC_NEED:
+        return need_section(ks, arg);
+    default:
+        return ks;
+    }
+}
+
 static void *find_section(struct keystore *ks, const char *section, enum keystore_section *s)
 {
     static const char *const names[SEC_COUNT] = {
-        [SEC_VOLUME] = "volume",       [SEC_SLOT] = "slot ", [SEC_MASTER] = "master ",
-        [SEC_JOURNAL] = "journal",     [SEC_DIR] = "dir ",   [SEC_KEY] = "key ",
-        [SEC_SIGNATURE] = "signature",
+        [SEC_VOLUME] = "volume",   [SEC_SLOT] = "slot ", [SEC_MASTER] = "master ",
+        [SEC_JOURNAL] = "journal", [SEC_DIR] = "dir ",   [SEC_KEY] = "key ",
+        [SEC_BACKUP] = "backup ",  [SEC_NEED] = "need ", [SEC_SIGNATURE] = "signature",
     };
     for (int i = 0; i < SEC_COUNT; i++) {
         size_t n = strlen(names[i]);
@@ -242,13 +194,7 @@ static void *find_section(struct keystore *ks, const char *section, enum keystor
         if (strncmp(section, names[i], n) != 0 || (!takes_arg && section[n]))
             continue;
         *s = (enum keystore_section)i;
-        if (i == SEC_SLOT)
-            return slot_section(ks, section + n);
-        if (i == SEC_MASTER)
-            return master_section(ks, section + n);
-        if (i == SEC_DIR)
-            return dir_section(ks, section + n);
-        return i == SEC_KEY ? (void *)key_section(ks, section + n) : ks;
+        return section_struct(ks, *s, section + n);
     }
     return NULL;
 }
@@ -257,7 +203,7 @@ static int on_field(void *arg, const char *section, const char *name, const char
 {
     enum keystore_section s;
     void *into = find_section(arg, section, &s);
-    return into && set_named(s, into, name, value);
+    return into && keystore_set(s, into, name, value);
 }
 
 /* ---- the whole ---- */
@@ -329,6 +275,8 @@ int keystore_parse(const char *ini, size_t len, struct keystore **out, unsigned 
     }
     if (ks->format != FORMAT_VERSION)
         return refusal(ks, text);
+    for (uint32_t i = 0; i < ks->dir_count; i++)
+        ks->dirs[i].named = !sodium_is_zero(ks->dirs[i].label_wrapped, KEYSTORE_NAME_WRAPPED_BYTES);
     int r = check_canonical(ks, ini, len, line);
     if (r)
         return r;
@@ -341,7 +289,6 @@ bool keystore_signed_by(const char *ini, size_t len,
                         const uint8_t signing_public[static KEYSTORE_PUBLIC_BYTES])
 {
     struct keystore sig = {0};
-    const struct keystore_field *f = keystore_fields(SEC_SIGNATURE);
     const char *at = len <= KEYSTORE_MAX_BYTES ? find_signature(ini, len) : NULL;
     char value[KEYSTORE_LINE_MAX];
     size_t lead = sizeof "[signature]\ned25519.1 = " - 1, n = at ? len - (size_t)(at - ini) : 0;
@@ -349,7 +296,7 @@ bool keystore_signed_by(const char *ini, size_t len,
         return false;
     memcpy(value, at + lead, n - lead - 1);
     value[n - lead - 1] = '\0';
-    if (!set_piece(f, (uint8_t *)&sig + f->offset, "1", value))
+    if (!keystore_set(SEC_SIGNATURE, &sig, "ed25519.1", value))
         return false;
     return crypto_sign_verify_detached(sig.signature, (const uint8_t *)ini, (size_t)(at - ini),
                                        signing_public) == 0;

@@ -1,5 +1,8 @@
 #include "fs/mount/control.h"
 
+#include "fs/mount/control_dirs.h"
+#include "fs/mount/control_jobs.h"
+#include "fs/mount/wipe.h"
 #include "latchfs/buf.h"
 #include "latchfs/err.h"
 #include "latchfs/keystore.h"
@@ -8,6 +11,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,18 +21,23 @@
 #include <unistd.h>
 
 #define PEER_DEADLINE_MS 2000
+#define THREADS 2 /* one may be waiting for latch-keyd while another tells the status */
 
 struct control {
     struct daemon *d;
     struct sockaddr_un at;
-    int listener, stop;
-    pthread_t thread;
-    bool running;
+    int listener, stop; /* both stay readable until a thread has taken what is there */
+    pthread_t threads[THREADS];
+    unsigned running;
+    bool bound;
 };
 
 /* ---- answers ---- */
 
-static int answer_status(const struct daemon *d, uint8_t *out, size_t size)
+/* An answer's bytes: length, or an error to be answered instead. */
+typedef int answer_fn(struct daemon *d, const struct mountctl_request *q, uint8_t *out, size_t size);
+
+static int answer_status(struct daemon *d, const struct mountctl_request *q, uint8_t *out, size_t size)
 {
     AUTO_FREE struct mount_status *st = calloc(1, sizeof *st);
     if (!st)
@@ -49,29 +58,68 @@ static int answer_status(const struct daemon *d, uint8_t *out, size_t size)
     return mountctl_encode_status(st, out, size);
 }
 
-static const struct {
-    uint16_t kind;
-    int (*answer)(const struct daemon *d, uint8_t *out, size_t size); /* length or an error */
-} requests[] = {
-    {MOUNTCTL_STATUS, answer_status},
-};
-
-static size_t answer_error(uint16_t kind, int err, uint8_t *out, size_t size)
+static int answer_resolve(struct daemon *d, const struct mountctl_request *q, uint8_t *out, size_t size)
 {
-    struct wcur w = wcur_over(out, size);
-    wcur_u16(&w, MOUNTCTL_VERSION);
-    wcur_u16(&w, kind);
-    wcur_u32(&w, (uint32_t)err);
-    return wcur_used(&w);
+    struct mount_resolved m;
+    int r = control_resolve(d, q->path, &m);
+    return r ? r : mountctl_encode_resolved(&m, out, size);
 }
 
-static size_t answer(const struct daemon *d, uint16_t version, uint16_t kind, uint8_t *out, size_t size)
+static int answer_protect(struct daemon *d, const struct mountctl_request *q, uint8_t *out, size_t size)
 {
-    int n = LFS_ERR_UNSUPPORTED;
-    for (size_t i = 0; version == MOUNTCTL_VERSION && i < sizeof requests / sizeof requests[0]; i++)
-        if (requests[i].kind == kind)
-            n = requests[i].answer(d, out, size);
-    return n < 0 ? answer_error(kind, n, out, size) : (size_t)n;
+    int r = control_protect(d, q->path, q->pd_id);
+    return r ? r : mountctl_encode_plain(q->kind, 0, out, size);
+}
+
+static int answer_dirs(struct daemon *d, const struct mountctl_request *q, uint8_t *out, size_t size)
+{
+    AUTO_FREE struct pd_status *dirs = calloc(MOUNTCTL_DIRS_MAX, sizeof *dirs);
+    return dirs ? mountctl_encode_dirs(dirs, control_dirs(d, dirs, MOUNTCTL_DIRS_MAX), out, size) : -ENOMEM;
+}
+
+static int answer_job_start(struct daemon *d, const struct mountctl_request *q, uint8_t *out, size_t size)
+{
+    int r = jobs_start(d->jobs, q->job, q->pd_id, q->bytes_per_second);
+    return r ? r : mountctl_encode_plain(q->kind, 0, out, size);
+}
+
+static int answer_job_status(struct daemon *d, const struct mountctl_request *q, uint8_t *out, size_t size)
+{
+    struct mount_job_status st;
+    jobs_status(d->jobs, &st);
+    return mountctl_encode_job(&st, out, size);
+}
+
+static int answer_job_stop(struct daemon *d, const struct mountctl_request *q, uint8_t *out, size_t size)
+{
+    jobs_stop(d->jobs);
+    return mountctl_encode_plain(q->kind, 0, out, size);
+}
+
+static const struct {
+    uint16_t kind;
+    answer_fn *answer;
+} kinds[] = {
+    {MOUNTCTL_STATUS, answer_status},       {MOUNTCTL_RESOLVE, answer_resolve},
+    {MOUNTCTL_PROTECT, answer_protect},     {MOUNTCTL_DIRS, answer_dirs},
+    {MOUNTCTL_JOB_START, answer_job_start}, {MOUNTCTL_JOB_STATUS, answer_job_status},
+    {MOUNTCTL_JOB_STOP, answer_job_stop},
+};
+
+/* 0: no answer, the connection ends. */
+static size_t answer(struct daemon *d, const uint8_t *in, size_t len, uint8_t *out, size_t size)
+{
+    AUTO_FREE struct mountctl_request *q = calloc(1, sizeof *q);
+    int n = q ? mountctl_decode_request(in, len, q) : -ENOMEM;
+    if (n && n != LFS_ERR_UNSUPPORTED)
+        return 0;
+    for (size_t i = 0; !n && i < sizeof kinds / sizeof kinds[0]; i++)
+        if (kinds[i].kind == q->kind)
+            n = kinds[i].answer(d, q, out, size);
+    if (n <= 0)
+        n = mountctl_encode_plain(q->kind, n, out, size);
+    sodium_memzero(q, sizeof *q); /* a plaintext path */
+    return n > 0 ? (size_t)n : 0;
 }
 
 /* ---- peers ---- */
@@ -86,16 +134,17 @@ static bool peer_may(int fd)
 /* One request. A peer that is slow, not allowed or out of line is left. */
 static void serve_peer(const struct control *c, int fd)
 {
-    uint8_t in[MOUNTCTL_REQUEST_BYTES], out[MOUNTCTL_ANSWER_MAX];
+    uint8_t in[MOUNTCTL_REQUEST_MAX], out[MOUNTCTL_ANSWER_MAX];
     struct pollfd p = {.fd = fd, .events = POLLIN};
     if (!peer_may(fd) || poll(&p, 1, PEER_DEADLINE_MS) != 1)
         return;
     ssize_t n = recv(fd, in, sizeof in, MSG_TRUNC | MSG_DONTWAIT);
-    if (n != (ssize_t)sizeof in)
+    if (n < 0 || (size_t)n > sizeof in)
         return;
-    struct rcur r = rcur_over(in, sizeof in);
-    uint16_t version = rcur_u16(&r), kind = rcur_u16(&r);
-    send(fd, out, answer(c->d, version, kind, out, sizeof out), MSG_NOSIGNAL | MSG_DONTWAIT);
+    size_t len = answer(c->d, in, (size_t)n, out, sizeof out);
+    if (len > 0)
+        send(fd, out, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    sodium_memzero(in, sizeof in);
 }
 
 static void *run(void *arg)
@@ -107,8 +156,10 @@ static void *run(void *arg)
         if (p[0].revents)
             return NULL;
         AUTO_CLOSE int fd = accept4(c->listener, NULL, NULL, SOCK_CLOEXEC);
-        if (fd >= 0)
-            serve_peer(c, fd);
+        if (fd < 0)
+            continue; /* the other thread was first */
+        serve_peer(c, fd);
+        wipe_thread(); /* names, and what the store made of them */
     }
 }
 
@@ -162,6 +213,7 @@ static int listen_at(struct control *c)
         bind(c->listener, (const struct sockaddr *)&fresh, sizeof fresh) || listen(c->listener, 16) ||
         rename(fresh.sun_path, c->at.sun_path))
         return -errno;
+    c->bound = true;
     return 0;
 }
 
@@ -172,9 +224,10 @@ int control_start(struct daemon *d, struct control **out)
         return -ENOMEM;
     *c = (struct control){.d = d, .listener = -1, .stop = eventfd(0, EFD_CLOEXEC)};
     int r = c->stop < 0 ? -errno : listen_at(c);
-    if (!r)
-        r = -pthread_create(&c->thread, NULL, run, c);
-    c->running = !r;
+    while (!r && c->running < THREADS) {
+        r = -pthread_create(&c->threads[c->running], NULL, run, c);
+        c->running += !r;
+    }
     if (r) {
         control_free(c);
         return r;
@@ -187,11 +240,12 @@ void control_free(struct control *c)
 {
     if (!c)
         return;
-    if (c->running) {
+    if (c->running)
         eventfd_write(c->stop, 1);
-        pthread_join(c->thread, NULL);
+    while (c->running)
+        pthread_join(c->threads[--c->running], NULL);
+    if (c->bound)
         unlink(c->at.sun_path);
-    }
     lfs_close_fd(&c->listener);
     lfs_close_fd(&c->stop);
     free(c);

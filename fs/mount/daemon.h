@@ -8,6 +8,8 @@
 #include <limits.h>
 #include <stdatomic.h>
 
+struct jobs;
+struct keys;
 struct session;
 
 struct daemon {
@@ -16,6 +18,8 @@ struct daemon {
     uint8_t pd_id[ID_BYTES]; /* protected directory of the root */
     struct volume *vol;
     struct session *session;
+    struct keys *keys;
+    struct jobs *jobs;
     struct replay_report replay; /* of this mount's start */
     time_t since;
     bool read_only; /* mounted so */
@@ -26,6 +30,12 @@ struct daemon {
 
     _Atomic uint64_t open_files; /* handles of regular files */
     _Atomic uint64_t writes;     /* WRITE requests so far; the lock procedure waits for it to stand still */
+    _Atomic int refusals;        /* damage or a forgery was seen since keys.c last looked */
+
+    /* While one protected directory is being locked: WRITE requests for it (lock.c). */
+    atomic_bool locking_dir;
+    _Atomic uint64_t locking_id[2];
+    _Atomic uint64_t locking_writes;
 };
 
 #endif

@@ -1,14 +1,11 @@
-#include "fs/mount/keys.h"
+#include "fs/mount/keys_int.h"
 
-#include "fs/mount/lock.h"
 #include "latchfs/buf.h"
 #include "latchfs/err.h"
-#include "latchfs/keyclient.h"
 #include "latchfs/log.h"
 
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -17,31 +14,22 @@
 
 #define DEADLINE_MS 10000
 #define RECONNECT_MIN_MS 1000
-#define RECONNECT_MAX_MS 30000
+#define ASK_DEADLINE_S 20
+#define NO_KEYS 0u /* rekeyed: no header is made at any version */
 
-/* All fields belong to the thread once it runs. */
-struct keys {
-    struct daemon *d;
-    char *socket;             /* or NULL */
-    struct keyclient *client; /* NULL while keyd is gone */
-    int64_t lease_ms;         /* 0: no end */
-    int64_t leased_at;        /* last lease or renewal, of now_ms() */
-    int64_t try_at;           /* next renewal or reconnection */
-    int64_t backoff_ms;
-    int64_t lost_at;    /* since when keyd is gone; counts while client is NULL */
-    int64_t grace_ms;   /* how long keys may stay without it; 0: no limit */
-    bool unlock_failed; /* a lease is here, but the volume could not be unlocked: tried again at try_at */
-    int stop;           /* eventfd */
-    pthread_t thread;
-    bool running;
-};
-
-static int64_t now_ms(void)
+int64_t keys_now(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_BOOTTIME, &t); /* a lease ends while the machine sleeps, too */
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
+
+bool keys_is_root(const struct keys *k, const uint8_t pd_id[static ID_BYTES])
+{
+    return memcmp(pd_id, k->d->pd_id, ID_BYTES) == 0;
+}
+
+/* ---- connection ---- */
 
 static int connect_keyd(struct keys *k)
 {
@@ -58,32 +46,80 @@ static int connect_keyd(struct keys *k)
     return 0;
 }
 
-static void note_lease(struct keys *k, unsigned seconds)
+static void lost_keyd(struct keys *k)
 {
-    k->lease_ms = (int64_t)seconds * 1000;
-    k->leased_at = now_ms();
-    k->try_at = k->leased_at + k->lease_ms / 3;
+    if (k->client)
+        k->lost_at = keys_now();
+    keyclient_freep(&k->client);
+    k->try_at = keys_now() + k->backoff_ms;
+    k->backoff_ms = k->backoff_ms * 2 < RETRY_MS ? k->backoff_ms * 2 : RETRY_MS;
 }
 
-static int lease(struct keys *k, struct keyset **set)
+void keys_check_client(struct keys *k)
+{
+    if (k->client && keyclient_fd(k->client) < 0)
+        lost_keyd(k);
+}
+
+static void reconnect(struct keys *k)
+{
+    if (connect_keyd(k)) {
+        lost_keyd(k);
+        return;
+    }
+    k->backoff_ms = RECONNECT_MIN_MS;
+    k->report_at = 0; /* a new keyd knows no counters */
+    k->told_failures = 0;
+    log_info("%s: connected to latch-keyd again", k->d->volume_path);
+    keys_tell_idle(k);
+    keys_take_all(k, false);
+}
+
+/* ---- set up ---- */
+
+static int keys_new(struct daemon *d, const char *socket, struct keys **out)
+{
+    struct keys *k = calloc(1, sizeof *k);
+    if (!k)
+        return -ENOMEM;
+    *k = (struct keys){.d = d,
+                       .backoff_ms = RECONNECT_MIN_MS,
+                       .unlock_again_at = INT64_MAX,
+                       .wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&k->asked, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    pthread_mutex_init(&k->ask_lock, NULL);
+    pthread_mutex_init(&k->turn, NULL);
+    k->socket = socket ? strdup(socket) : NULL;
+    if (k->wake < 0 || (socket && !k->socket) || !leases_add(&k->leases, d->pd_id)) {
+        keys_free(k);
+        return -ENOMEM;
+    }
+    *out = k;
+    return 0;
+}
+
+static int lease_root(struct keys *k, struct keyset **set)
 {
     unsigned seconds = 0;
     int r = keyclient_lease(k->client, k->d->volume_id, NULL, set, &seconds);
     if (!r)
-        note_lease(k, seconds);
+        lease_begin(&k->leases.items[0], seconds, keyclient_idle_s(k->client), keys_now());
     return r;
 }
 
 int keys_open(struct daemon *d, const char *socket, struct keys **out, struct keyset **set)
 {
-    struct keys *k = calloc(1, sizeof *k);
-    if (!k)
-        return -ENOMEM;
-    *k = (struct keys){.d = d, .backoff_ms = RECONNECT_MIN_MS, .stop = eventfd(0, EFD_CLOEXEC)};
-    k->socket = socket ? strdup(socket) : NULL;
-    int r = k->stop < 0 || (socket && !k->socket) ? -ENOMEM : connect_keyd(k);
+    struct keys *k = NULL;
+    int r = keys_new(d, socket, &k);
+    if (r)
+        return r;
+    r = connect_keyd(k);
     if (!r)
-        r = lease(k, set);
+        r = lease_root(k, set);
     if (r) {
         const char *why = k->client ? keyclient_message(k->client) : "";
         if (r == -ENOENT || r == -ECONNREFUSED) /* no keyd: nobody has unlocked anything */
@@ -99,66 +135,66 @@ int keys_open(struct daemon *d, const char *socket, struct keys **out, struct ke
     return 0;
 }
 
-/* ---- the thread ---- */
+/* ---- events ---- */
 
-static void lock_now(struct keys *k, const char *why, unsigned *held)
+static bool is_zero(const uint8_t id[static ID_BYTES])
 {
-    int r = lock_volume(k->d, held);
-    if (r)
-        log_error("%s: locking: %s", k->d->volume_path, lfs_strerror(r));
-    log_info("%s: locked (%s), %u files open", k->d->volume_path, why, *held);
+    static const uint8_t zeros[ID_BYTES];
+    return memcmp(id, zeros, ID_BYTES) == 0;
 }
 
-static void lost_keyd(struct keys *k)
+static void on_revoke(struct keys *k, const struct key_event *ev, const uint8_t *pd)
 {
+    unsigned held = 0;
+    keys_lock(k, pd, "revoked", false, &held);
+    keyclient_revoked(k->client, ev->serial, held);
+}
+
+static void on_unlocked(struct keys *k, const struct key_event *ev)
+{
+    if (is_zero(ev->pd_id))
+        keys_take_all(k, true);
+    else
+        keys_take(k, ev->pd_id, NULL);
+}
+
+/* A directory whose newer keys are refused is locked: the old ones may not be used any more. */
+static void on_rekey(struct keys *k, const struct key_event *ev, const uint8_t *pd)
+{
+    const struct lease *l = leases_find(&k->leases, pd);
+    struct keyset *set = NULL;
+    uint32_t active = NO_KEYS;
+    unsigned held;
+    int r = l && l->held ? keys_take(k, pd, &set) : LFS_ERR_NOKEY;
+    if (!r)
+        active = set->active;
+    else if (k->client && l && l->held)
+        keys_lock(k, pd, "its new keys were refused", false, &held);
+    keyset_free(set);
     if (k->client)
-        k->lost_at = now_ms();
-    keyclient_freep(&k->client);
-    k->try_at = now_ms() + k->backoff_ms;
-    k->backoff_ms = k->backoff_ms * 2 < RECONNECT_MAX_MS ? k->backoff_ms * 2 : RECONNECT_MAX_MS;
-}
-
-/* Leases anew and unlocks, or, unlocked, only takes up the lease. Being refused is no fault of the
- * connection. */
-static void lease_again(struct keys *k)
-{
-    CLEANUP(keyset_freep) struct keyset *set = NULL;
-    int r = lease(k, &set);
-    if (!r && volume_is_locked(k->d->vol)) {
-        r = volume_unlock(k->d->vol, set);
-        k->unlock_failed = r != 0;
-        if (r)
-            k->try_at = now_ms() + RECONNECT_MAX_MS;
-        if (!r)
-            log_info("%s: unlocked", k->d->volume_path);
-        else
-            log_error("%s: unlocking: %s", k->d->volume_path, lfs_strerror(r));
-    } else if (r && r != LFS_ERR_NOKEY && r != LFS_ERR_DENIED) {
-        lost_keyd(k);
-    }
+        keyclient_rekeyed(k->client, ev->serial, pd, active);
 }
 
 static void handle_event(struct keys *k, const struct key_event *ev)
 {
-    static const uint8_t whole[ID_BYTES];
     if (memcmp(ev->volume_id, k->d->volume_id, ID_BYTES) != 0)
         return;
-    bool root = memcmp(ev->pd_id, whole, ID_BYTES) == 0 || memcmp(ev->pd_id, k->d->pd_id, ID_BYTES) == 0;
-    unsigned held = 0;
-    if (ev->type == KEY_EVENT_UNLOCKED) {
-        lease_again(k);
-    } else if (ev->type == KEY_EVENT_REVOKE) {
-        if (root)
-            lock_now(k, "revoked", &held);
-        if (keyclient_revoked(k->client, ev->serial, held))
-            lost_keyd(k);
-    }
+    const uint8_t *pd = is_zero(ev->pd_id) ? k->d->pd_id : ev->pd_id;
+    if (ev->type == KEY_EVENT_UNLOCKED)
+        on_unlocked(k, ev);
+    else if (ev->type == KEY_EVENT_REVOKE)
+        on_revoke(k, ev, pd);
+    else if (ev->type == KEY_EVENT_REKEY)
+        on_rekey(k, ev, pd);
+    else if (ev->type == KEY_EVENT_HELD)
+        keyclient_held(k->client, ev->serial, keys_count_open(k, ev->pd_id));
+    keys_check_client(k);
 }
 
 static void take_events(struct keys *k)
 {
     struct key_event ev;
-    while (k->client) {
+    while (k->client && !atomic_load(&k->stopping)) {
         int r = keyclient_event(k->client, &ev);
         if (r) {
             log_warn("%s: latch-keyd is gone: %s", k->d->volume_path, lfs_strerror(r));
@@ -171,87 +207,100 @@ static void take_events(struct keys *k)
     }
 }
 
-static void reconnect(struct keys *k)
+/* ---- asked by other threads ---- */
+
+static void answer_ask(struct keys *k)
 {
-    if (connect_keyd(k)) {
-        lost_keyd(k);
+    struct keyset *set = NULL;
+    uint8_t pd[ID_BYTES];
+    pthread_mutex_lock(&k->ask_lock);
+    bool pending = k->ask.state == ASK_PENDING;
+    if (pending)
+        k->ask.state = ASK_WORKING;
+    memcpy(pd, k->ask.pd_id, ID_BYTES);
+    pthread_mutex_unlock(&k->ask_lock);
+    if (!pending)
         return;
-    }
-    k->backoff_ms = RECONNECT_MIN_MS;
-    log_info("%s: connected to latch-keyd again", k->d->volume_path);
-    lease_again(k);
+    int r = k->client ? keys_take(k, pd, &set) : -ENOTCONN;
+    pthread_mutex_lock(&k->ask_lock);
+    k->ask.state = ASK_DONE;
+    k->ask.set = set;
+    k->ask.result = r;
+    pthread_cond_signal(&k->asked);
+    pthread_mutex_unlock(&k->ask_lock);
 }
 
-static void renew(struct keys *k)
+/* Until the thread has taken the question up there is a deadline; from then on keyd's calls have theirs. */
+static int wait_for_answer(struct keys *k)
 {
-    int r = keyclient_renew(k->client, k->d->volume_id, NULL);
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += ASK_DEADLINE_S;
+    int err = 0;
+    while (k->ask.state == ASK_WORKING || (k->ask.state == ASK_PENDING && err != ETIMEDOUT))
+        err = k->ask.state == ASK_WORKING ? pthread_cond_wait(&k->asked, &k->ask_lock)
+                                          : pthread_cond_timedwait(&k->asked, &k->ask_lock, &until);
+    return k->ask.state == ASK_DONE ? k->ask.result : LFS_ERR_TIMEOUT;
+}
+
+int keys_lease_dir(struct keys *k, const uint8_t pd_id[static ID_BYTES], struct keyset **set)
+{
+    pthread_mutex_lock(&k->turn);
+    pthread_mutex_lock(&k->ask_lock);
+    k->ask.state = ASK_PENDING;
+    k->ask.set = NULL;
+    memcpy(k->ask.pd_id, pd_id, ID_BYTES);
+    eventfd_write(k->wake, 1);
+    int r = wait_for_answer(k);
     if (!r)
-        note_lease(k, (unsigned)(k->lease_ms / 1000));
-    else if (r == LFS_ERR_NOKEY || r == LFS_ERR_DENIED)
-        k->try_at = k->leased_at + k->lease_ms; /* refused: the lease runs out */
-    else
-        lost_keyd(k);
+        *set = k->ask.set;
+    k->ask.set = NULL;
+    k->ask.state = ASK_NONE;
+    pthread_mutex_unlock(&k->ask_lock);
+    pthread_mutex_unlock(&k->turn);
+    return r;
 }
 
-static bool lease_is_over(const struct keys *k, int64_t now)
+void keys_note_refusal(struct keys *k)
 {
-    return k->lease_ms && now >= k->leased_at + k->lease_ms && !volume_is_locked(k->d->vol);
+    if (!atomic_exchange(&k->d->refusals, 1))
+        eventfd_write(k->wake, 1);
 }
 
-static bool grace_is_over(const struct keys *k, int64_t now)
-{
-    return !k->client && k->grace_ms && now >= k->lost_at + k->grace_ms && !volume_is_locked(k->d->vol);
-}
+/* ---- the thread ---- */
 
-static void do_timed(struct keys *k)
-{
-    int64_t now = now_ms();
-    unsigned held;
-    if (grace_is_over(k, now))
-        lock_now(k, "latch-keyd is gone for too long", &held);
-    if (lease_is_over(k, now))
-        lock_now(k, "the lease has ended", &held);
-    if (!k->client && now >= k->try_at)
-        reconnect(k);
-    else if (k->client && k->unlock_failed && now >= k->try_at)
-        lease_again(k);
-    else if (k->client && k->lease_ms && now >= k->try_at && !volume_is_locked(k->d->vol))
-        renew(k);
-}
-
-/* Milliseconds until do_timed has something to do, -1 for never. */
 static int timeout_ms(const struct keys *k)
 {
-    bool held = k->lease_ms && !volume_is_locked(k->d->vol);
-    int64_t next = INT64_MAX;
-    if (!k->client || held || k->unlock_failed)
+    int64_t next = keys_next(k);
+    if (!k->client && k->try_at < next)
         next = k->try_at;
-    if (!k->client && k->grace_ms && !volume_is_locked(k->d->vol) && k->lost_at + k->grace_ms < next)
-        next = k->lost_at + k->grace_ms;
-    if (held && k->leased_at + k->lease_ms < next)
-        next = k->leased_at + k->lease_ms;
-    int64_t left = next - now_ms();
+    int64_t left = next - keys_now();
     return next == INT64_MAX ? -1 : left < 0 ? 0 : left > INT32_MAX ? INT32_MAX : (int)left;
 }
 
 static void *run(void *arg)
 {
     struct keys *k = arg;
-    for (;;) {
-        struct pollfd p[2] = {{.fd = k->stop, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
+    eventfd_t woken;
+    while (!atomic_load(&k->stopping)) {
+        struct pollfd p[2] = {{.fd = k->wake, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
         if (k->client)
             p[1].fd = keyclient_fd(k->client);
         poll(p, 2, timeout_ms(k));
-        if (p[0].revents)
-            return NULL;
+        eventfd_read(k->wake, &woken);
         if (p[1].revents)
             take_events(k);
-        do_timed(k);
+        answer_ask(k);
+        keys_do_timed(k, keys_now());
+        if (!k->client && keys_now() >= k->try_at && !atomic_load(&k->stopping))
+            reconnect(k);
     }
+    return NULL;
 }
 
 int keys_start(struct keys *k)
 {
+    keys_take_all(k, false);
     int err = pthread_create(&k->thread, NULL, run, k);
     k->running = !err;
     return -err;
@@ -262,11 +311,17 @@ void keys_free(struct keys *k)
     if (!k)
         return;
     if (k->running) {
-        eventfd_write(k->stop, 1);
+        atomic_store(&k->stopping, true);
+        eventfd_write(k->wake, 1);
         pthread_join(k->thread, NULL);
     }
     keyclient_free(k->client);
-    lfs_close_fd(&k->stop);
+    leases_clear(&k->leases);
+    lfs_close_fd(&k->wake);
+    pthread_mutex_destroy(&k->turn);
+    pthread_mutex_destroy(&k->ask_lock);
+    pthread_cond_destroy(&k->asked);
+    free(k->told_uses);
     free(k->socket);
     free(k);
 }

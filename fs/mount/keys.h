@@ -1,6 +1,7 @@
-/* The mount's dealings with latch-keyd: lease the keys, renew, lock when they are revoked or the lease has
- * ended, take them back when the volume is unlocked. Keyd's death alone changes nothing: the mount goes on
- * until its lease ends, and reconnects. */
+/* The mount's dealings with latch-keyd: it leases the keys of the root's and of every other protected
+ * directory, renews them, locks what is revoked, idle or whose lease has ended, takes keys back when they are
+ * unlocked, and reports. Keyd's death alone changes nothing: the mount goes on until its leases end, and
+ * reconnects. One thread does all of this; no request of the kernel waits for it. */
 #ifndef FS_MOUNT_KEYS_H
 #define FS_MOUNT_KEYS_H
 
@@ -13,10 +14,18 @@ struct keys;
  * NULL for the default. */
 int keys_open(struct daemon *d, const char *socket, struct keys **out, struct keyset **set);
 
-/* Starts the thread; the volume and the session are there. */
+/* Leases the other protected directories, those that it may have, and starts the thread. The volume and the
+ * session are there. */
 int keys_start(struct keys *k);
 
-/* Ends the thread and the lease. Takes NULL. */
+/* From another thread: leases a protected directory and gives its keys to the volume. *set is the caller's
+ * (keyset_free). LFS_ERR_TIMEOUT, -ENOTCONN while there is no latch-keyd, or its refusal. */
+int keys_lease_dir(struct keys *k, const uint8_t pd_id[static ID_BYTES], struct keyset **set);
+
+/* From any thread: damaged or forged data was seen. */
+void keys_note_refusal(struct keys *k);
+
+/* Ends the thread and the leases. Nobody waits in keys_lease_dir any more. Takes NULL. */
 void keys_free(struct keys *k);
 
 #endif

@@ -3,17 +3,18 @@
 #include "config.h"
 #include "fs/mount/background.h"
 #include "fs/mount/control.h"
+#include "fs/mount/control_jobs.h"
 #include "fs/mount/identity.h"
 #include "fs/mount/keys.h"
 #include "fs/mount/mountpoint.h"
 #include "fs/mount/ops.h"
 #include "fs/mount/options.h"
+#include "fs/mount/pd_list.h"
 #include "fs/mount/session.h"
 #include "fs/mount/unlock.h"
+#include "fs/mount/wipe.h"
 #include "latchfs/buf.h"
 #include "latchfs/err.h"
-#include "latchfs/io.h"
-#include "latchfs/keystore.h"
 #include "latchfs/log.h"
 #include "latchfs/mountctl.h"
 
@@ -38,7 +39,6 @@
 
 struct parts { /* what is up, for taking it down */
     struct daemon *d;
-    struct keys *keys;
     struct control *control;
     int report; /* of background_enter, or -1 */
     int signals;
@@ -59,21 +59,14 @@ static int resolve(const char *path, char out[static PATH_MAX])
 
 static int read_ids(struct daemon *d)
 {
-    AUTO_FREE char *ini = NULL;
-    CLEANUP(keystore_freep) struct keystore *ks = NULL;
-    AUTO_CLOSE int dir = open(d->volume_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    size_t len;
-    int r = dir < 0 ? -errno : io_read_file(dir, KEYSTORE_NAME, KEYSTORE_MAX_BYTES, &ini, &len);
-    if (r == -ENOENT || r == -ENOTDIR)
-        r = LFS_ERR_NOTVOLUME;
-    if (!r)
-        r = keystore_parse(ini, len, &ks, NULL);
+    CLEANUP(pd_list_clear) struct pd_list list = {0};
+    int r = pd_list_read(d->volume_path, &list);
     if (r) {
         log_error("%s: %s", d->volume_path, lfs_strerror(r));
         return r;
     }
-    memcpy(d->volume_id, ks->volume_id, ID_BYTES);
-    memcpy(d->pd_id, ks->root_id, ID_BYTES);
+    memcpy(d->volume_id, list.volume_id, ID_BYTES);
+    memcpy(d->pd_id, list.root_id, ID_BYTES);
     return 0;
 }
 
@@ -202,9 +195,11 @@ static int set_up(struct parts *p, const struct options *o)
     raise_file_limit();
     int r = take_signals(&p->signals);
     if (!r)
-        r = keys_open(d, o->keyd_socket, &p->keys, &set);
+        r = keys_open(d, o->keyd_socket, &d->keys, &set);
     if (!r)
         r = open_volume(d, o, set);
+    if (!r && !(d->jobs = jobs_new(d->vol)))
+        r = -ENOMEM;
     if (!r)
         r = mount_session(p, o);
     return r ? r : identity_init();
@@ -242,7 +237,8 @@ static int start_threads(struct parts *p, const struct options *o)
     if (!r)
         r = session_start(d->session);
     if (!r)
-        r = keys_start(p->keys);
+        r = keys_start(d->keys);
+    wipe_thread(); /* this one has opened the volume, and holds no keys from here on */
     if (r)
         fprintf(stderr, "latchfs: cannot start: %s\n", lfs_strerror(r));
     return r;
@@ -290,10 +286,11 @@ static int take_down(struct parts *p)
 {
     struct daemon *d = p->d;
     int r = 0;
-    keys_free(p->keys); /* first: a lock under way needs the workers for the kernel's dirty pages */
+    control_free(p->control); /* first: its threads wait for keys and jobs */
+    jobs_free(d->jobs);
+    keys_free(d->keys); /* a lock under way needs the workers for the kernel's dirty pages */
     if (d->session)
         session_stop(d->session);
-    control_free(p->control);
     session_free(d->session);
     if (d->vol)
         r = volume_close(d->vol);
@@ -333,6 +330,7 @@ int main(int argc, char **argv)
     char error[256];
     log_setup("latchfs", false, LOG_LEVEL_INFO);
     fuse_set_log_func(libfuse_log);
+    close_range(STDERR_FILENO + 1, ~0u, 0); /* whatever the caller forgot would stay open with the mount */
     int r = secret_harden_process(), code = LFS_EXIT_OK;
     if (r) {
         log_error("cannot protect the process: %s", lfs_strerror(r));

@@ -14,12 +14,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define DEADLINE_S 5
-#define FLAG_LOCKED 1u
-#define FLAG_READ_ONLY 2u
-#define FLAG_FAILED 4u
-#define FLAG_WRITEBACK 8u
-#define FLAGS_ALL 15u
+#define STATUS_DEADLINE_S 5
+#define DEADLINE_S 30
 
 int mountctl_dir(char *path, size_t size)
 {
@@ -34,111 +30,12 @@ int mountctl_dir(char *path, size_t size)
     return n < 0 || (size_t)n >= size ? -ENAMETOOLONG : 0;
 }
 
-/* ---- codec ---- */
-
-static void put_string(struct wcur *w, const char *s)
-{
-    size_t len = strlen(s);
-    wcur_u16(w, (uint16_t)len);
-    wcur_bytes(w, s, len);
-}
-
-static void get_string(struct rcur *r, char *out, size_t size)
-{
-    size_t len = rcur_u16(r);
-    if (len >= size)
-        r->bad = true;
-    rcur_bytes(r, out, r->bad ? 0 : len);
-    out[r->bad ? 0 : len] = '\0';
-    if (strlen(out) != len)
-        r->bad = true;
-}
-
-static uint32_t flags_of(const struct mount_status *st)
-{
-    return (st->locked ? FLAG_LOCKED : 0) | (st->read_only ? FLAG_READ_ONLY : 0) |
-           (st->failed ? FLAG_FAILED : 0) | (st->writeback ? FLAG_WRITEBACK : 0);
-}
-
-int mountctl_encode_status(const struct mount_status *st, uint8_t *out, size_t size)
-{
-    struct wcur w = wcur_over(out, size);
-    const struct volume_stats *v = &st->stats;
-    const uint64_t numbers[] = {v->nodes,        v->open_fds,      v->pinned_fds,  v->journal_bytes,
-                                v->journal_used, v->auth_failures, v->checkpoints, v->journal_syncs,
-                                st->open_files,  st->writes};
-    wcur_u16(&w, MOUNTCTL_VERSION);
-    wcur_u16(&w, MOUNTCTL_STATUS);
-    wcur_u32(&w, 0);
-    wcur_bytes(&w, st->volume_id, ID_BYTES);
-    wcur_u32(&w, st->pid);
-    wcur_u32(&w, flags_of(st));
-    wcur_u64(&w, st->mounted_at);
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
-        wcur_u64(&w, numbers[i]);
-    wcur_u8(&w, st->replay.unclean);
-    wcur_u64(&w, st->replay.entries);
-    wcur_u64(&w, st->replay.files);
-    wcur_u64(&w, st->replay.skipped);
-    wcur_u64(&w, st->replay.torn);
-    put_string(&w, st->volume);
-    put_string(&w, st->mountpoint);
-    return w.bad ? LFS_ERR_MISUSE : (int)wcur_used(&w);
-}
-
-static void get_body(struct rcur *r, struct mount_status *st)
-{
-    struct volume_stats *v = &st->stats;
-    uint64_t *const numbers[] = {&v->nodes,        &v->open_fds,      &v->pinned_fds,  &v->journal_bytes,
-                                 &v->journal_used, &v->auth_failures, &v->checkpoints, &v->journal_syncs,
-                                 &st->open_files,  &st->writes};
-    rcur_bytes(r, st->volume_id, ID_BYTES);
-    st->pid = rcur_u32(r);
-    uint32_t flags = rcur_u32(r);
-    st->locked = flags & FLAG_LOCKED;
-    st->read_only = flags & FLAG_READ_ONLY;
-    st->failed = flags & FLAG_FAILED;
-    st->writeback = flags & FLAG_WRITEBACK;
-    st->mounted_at = rcur_u64(r);
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
-        *numbers[i] = rcur_u64(r);
-    uint8_t unclean = rcur_u8(r);
-    st->replay.unclean = unclean;
-    st->replay.entries = rcur_u64(r);
-    st->replay.files = rcur_u64(r);
-    st->replay.skipped = rcur_u64(r);
-    st->replay.torn = rcur_u64(r);
-    get_string(r, st->volume, sizeof st->volume);
-    get_string(r, st->mountpoint, sizeof st->mountpoint);
-    if (unclean > 1 || (flags & ~FLAGS_ALL))
-        r->bad = true;
-}
-
-int mountctl_decode_status(const uint8_t *in, size_t len, struct mount_status *out)
-{
-    AUTO_FREE struct mount_status *st = calloc(1, sizeof *st);
-    if (!st)
-        return -ENOMEM;
-    struct rcur r = rcur_over(in, len);
-    uint16_t version = rcur_u16(&r), kind = rcur_u16(&r);
-    int32_t error = (int32_t)rcur_u32(&r);
-    if (r.bad || version != MOUNTCTL_VERSION || kind != MOUNTCTL_STATUS || error > 0)
-        return LFS_ERR_PROTO;
-    if (error)
-        return error;
-    get_body(&r, st);
-    if (!rcur_done(&r))
-        return LFS_ERR_PROTO;
-    *out = *st;
-    return 0;
-}
-
 /* ---- client ---- */
 
-static int connect_to(const char *path, int *out)
+static int connect_to(const char *path, int deadline_s, int *out)
 {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
-    struct timeval deadline = {.tv_sec = DEADLINE_S};
+    struct timeval deadline = {.tv_sec = deadline_s};
     struct ucred peer;
     socklen_t len = sizeof peer;
     if (strlen(path) >= sizeof a.sun_path)
@@ -157,25 +54,97 @@ static int connect_to(const char *path, int *out)
     return 0;
 }
 
-int mountctl_status(const char *socket_path, struct mount_status *out)
+/* Sends a request; answer gets what came back, as it came. Returns its length. */
+static int ask(const char *socket_path, const struct mountctl_request *q, int deadline_s,
+               uint8_t answer[static MOUNTCTL_ANSWER_MAX])
 {
     AUTO_CLOSE int fd = -1;
-    uint8_t ask[MOUNTCTL_REQUEST_BYTES], answer[MOUNTCTL_ANSWER_MAX];
-    struct wcur w = wcur_over(ask, sizeof ask);
-    wcur_u16(&w, MOUNTCTL_VERSION);
-    wcur_u16(&w, MOUNTCTL_STATUS);
-    int r = connect_to(socket_path, &fd);
-    if (r)
+    uint8_t bytes[MOUNTCTL_REQUEST_MAX];
+    int len = mountctl_encode_request(q, bytes, sizeof bytes);
+    int r = len < 0 ? len : connect_to(socket_path, deadline_s, &fd);
+    if (r < 0)
         return r;
-    ssize_t n = send(fd, ask, sizeof ask, MSG_NOSIGNAL);
+    ssize_t n = send(fd, bytes, (size_t)len, MSG_NOSIGNAL);
     if (n >= 0)
-        n = recv(fd, answer, sizeof answer, MSG_TRUNC);
+        n = recv(fd, answer, MOUNTCTL_ANSWER_MAX, MSG_TRUNC);
     if (n < 0)
         return errno == EAGAIN ? LFS_ERR_TIMEOUT : -errno;
-    if ((size_t)n > sizeof answer)
-        return LFS_ERR_PROTO;
-    return mountctl_decode_status(answer, (size_t)n, out);
+    return (size_t)n > MOUNTCTL_ANSWER_MAX ? LFS_ERR_PROTO : (int)n;
 }
+
+static int ask_plain(const char *socket_path, const struct mountctl_request *q)
+{
+    uint8_t answer[MOUNTCTL_ANSWER_MAX];
+    int n = ask(socket_path, q, DEADLINE_S, answer);
+    return n < 0 ? n : mountctl_decode_plain(q->kind, answer, (size_t)n);
+}
+
+static int set_path(struct mountctl_request *q, const char *path)
+{
+    if (strlen(path) >= sizeof q->path)
+        return -ENAMETOOLONG;
+    strcpy(q->path, path);
+    return 0;
+}
+
+int mountctl_status(const char *socket_path, struct mount_status *out)
+{
+    const struct mountctl_request q = {.kind = MOUNTCTL_STATUS};
+    uint8_t answer[MOUNTCTL_ANSWER_MAX];
+    int n = ask(socket_path, &q, STATUS_DEADLINE_S, answer);
+    return n < 0 ? n : mountctl_decode_status(answer, (size_t)n, out);
+}
+
+int mountctl_resolve(const char *socket_path, const char *path, struct mount_resolved *out)
+{
+    struct mountctl_request q = {.kind = MOUNTCTL_RESOLVE};
+    uint8_t answer[MOUNTCTL_ANSWER_MAX];
+    int n = set_path(&q, path);
+    if (!n)
+        n = ask(socket_path, &q, DEADLINE_S, answer);
+    return n < 0 ? n : mountctl_decode_resolved(answer, (size_t)n, out);
+}
+
+int mountctl_protect(const char *socket_path, const char *path, const uint8_t pd_id[static ID_BYTES])
+{
+    struct mountctl_request q = {.kind = MOUNTCTL_PROTECT};
+    memcpy(q.pd_id, pd_id, ID_BYTES);
+    int r = set_path(&q, path);
+    return r ? r : ask_plain(socket_path, &q);
+}
+
+int mountctl_dirs(const char *socket_path, struct pd_status *out, size_t room, size_t *count)
+{
+    const struct mountctl_request q = {.kind = MOUNTCTL_DIRS};
+    uint8_t answer[MOUNTCTL_ANSWER_MAX];
+    int n = ask(socket_path, &q, DEADLINE_S, answer);
+    return n < 0 ? n : mountctl_decode_dirs(answer, (size_t)n, out, room, count);
+}
+
+int mountctl_job_start(const char *socket_path, enum mount_job job, const uint8_t pd_id[static ID_BYTES],
+                       uint64_t bytes_per_second)
+{
+    struct mountctl_request q = {
+        .kind = MOUNTCTL_JOB_START, .job = (uint8_t)job, .bytes_per_second = bytes_per_second};
+    memcpy(q.pd_id, pd_id, ID_BYTES);
+    return ask_plain(socket_path, &q);
+}
+
+int mountctl_job_status(const char *socket_path, struct mount_job_status *out)
+{
+    const struct mountctl_request q = {.kind = MOUNTCTL_JOB_STATUS};
+    uint8_t answer[MOUNTCTL_ANSWER_MAX];
+    int n = ask(socket_path, &q, DEADLINE_S, answer);
+    return n < 0 ? n : mountctl_decode_job(answer, (size_t)n, out);
+}
+
+int mountctl_job_stop(const char *socket_path)
+{
+    const struct mountctl_request q = {.kind = MOUNTCTL_JOB_STOP};
+    return ask_plain(socket_path, &q);
+}
+
+/* ---- all mounts ---- */
 
 static bool is_socket_name(const char *name)
 {

@@ -1,6 +1,7 @@
 #include "fs/mount/ops.h"
 
 #include "fs/mount/identity.h"
+#include "fs/mount/keys.h"
 #include "latchfs/err.h"
 #include "latchfs/log.h"
 
@@ -99,8 +100,12 @@ static void log_damage(const struct node *n, int err)
 
 void ops_reply_err(fuse_req_t req, const struct node *n, int err)
 {
-    if (err == LFS_ERR_CORRUPT || err == LFS_ERR_AUTH || err == LFS_ERR_ROLLBACK)
+    if (err == LFS_ERR_CORRUPT || err == LFS_ERR_AUTH || err == LFS_ERR_ROLLBACK) {
         log_damage(n, err);
+        keys_note_refusal(ops_daemon(req)->keys);
+    } else if (err == LFS_ERR_NOKEY) {
+        session_forget_request();
+    }
     fuse_reply_err(req, lfs_errno(err));
 }
 

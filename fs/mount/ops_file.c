@@ -1,3 +1,4 @@
+#include "fs/mount/lock.h"
 #include "fs/mount/ops.h"
 
 #include "latchfs/err.h"
@@ -80,6 +81,7 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
     struct daemon *d = ops_daemon(req);
     struct node *n = ops_node(req, ino);
     atomic_fetch_add(&d->writes, 1);
+    lock_note_write(d, n);
     ssize_t put = kill_priv(req, ino, write_kills_priv());
     if (put == 0)
         put = file_write(n, buf, size, (uint64_t)off);

@@ -18,6 +18,8 @@ const char options_usage[] =
     "  -o passphrase-file=FILE   unlock the volume first, with 'latch unlock'\n"
     "  -o keyfile=FILE           the same with a key file\n"
     "  -o recovery-file=FILE     the same with a recovery key\n"
+    "  -o identity=FILE          the same with a recipient's private key\n"
+    "  -o command=NAME           the same with the slot of this command\n"
     "  -o keyd-socket=PATH       socket of latch-keyd\n"
     "  -o ro                     read only\n"
     "  -o writethrough           send every write to the file system at once\n"
@@ -60,12 +62,31 @@ static int set_string(struct parser *p, char **to, const char *name, const char 
     return 0;
 }
 
-static int set_unlock(struct parser *p, enum options_unlock how, const char *name, const char *value)
+/* Options that say how to unlock. *known: name is one of them. */
+static int set_unlock(struct parser *p, const char *name, const char *value, bool *known)
 {
-    if (p->o->unlock != UNLOCK_NOT)
-        return refuse(p, "only one of passphrase-file, keyfile and recovery-file can be given");
-    p->o->unlock = how;
-    return set_string(p, &p->o->unlock_file, name, value);
+    static const struct {
+        const char *name;
+        enum options_unlock how;
+    } ways[] = {
+        {"passphrase-file", UNLOCK_PASSPHRASE_FILE},
+        {"keyfile", UNLOCK_KEYFILE},
+        {"recovery-file", UNLOCK_RECOVERY_FILE},
+        {"identity", UNLOCK_IDENTITY},
+        {"command", UNLOCK_COMMAND},
+    };
+    for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+        if (strcmp(name, ways[i].name) != 0)
+            continue;
+        *known = true;
+        if (p->o->unlock != UNLOCK_NOT)
+            return refuse(p,
+                          "only one of passphrase-file, keyfile, recovery-file, identity and command can be "
+                          "given");
+        p->o->unlock = ways[i].how;
+        return set_string(p, &p->o->unlock_with, name, value);
+    }
+    return 0;
 }
 
 static int add_kernel_flag(struct options *o, const char *flag)
@@ -133,12 +154,10 @@ static int set_option(struct parser *p, char *word)
     if (!value || in_list(noise, word))
         return set_flag(p, word);
     *value++ = '\0';
-    if (strcmp(word, "passphrase-file") == 0)
-        return set_unlock(p, UNLOCK_PASSPHRASE_FILE, word, value);
-    if (strcmp(word, "keyfile") == 0)
-        return set_unlock(p, UNLOCK_KEYFILE, word, value);
-    if (strcmp(word, "recovery-file") == 0)
-        return set_unlock(p, UNLOCK_RECOVERY_FILE, word, value);
+    bool known = false;
+    int r = set_unlock(p, word, value, &known);
+    if (known)
+        return r;
     if (strcmp(word, "keyd-socket") == 0)
         return set_string(p, &o->keyd_socket, word, value);
     if (strcmp(word, "fsname") == 0)
@@ -240,7 +259,7 @@ void options_clear(struct options *o)
 {
     free(o->volume);
     free(o->mountpoint);
-    free(o->unlock_file);
+    free(o->unlock_with);
     free(o->keyd_socket);
     free(o->fsname);
     free(o->kernel);

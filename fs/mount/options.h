@@ -8,8 +8,16 @@
 
 enum options_act { OPTIONS_MOUNT, OPTIONS_HELP, OPTIONS_VERSION };
 
-/* How `latch unlock` is to open the volume before the mount; latchfs itself never reads these files. */
-enum options_unlock { UNLOCK_NOT, UNLOCK_PASSPHRASE_FILE, UNLOCK_KEYFILE, UNLOCK_RECOVERY_FILE };
+/* How `latch unlock` is to open the volume before the mount; latchfs itself never reads these files nor runs
+ * the command. */
+enum options_unlock {
+    UNLOCK_NOT,
+    UNLOCK_PASSPHRASE_FILE,
+    UNLOCK_KEYFILE,
+    UNLOCK_RECOVERY_FILE,
+    UNLOCK_IDENTITY,
+    UNLOCK_COMMAND,
+};
 
 struct options {
     enum options_act act;
@@ -21,7 +29,7 @@ struct options {
     bool nonempty;       /* a mount point with entries is accepted */
     bool ignore_journal; /* as in struct volume_options */
     enum options_unlock unlock;
-    char *unlock_file; /* absolute or relative to the starting directory */
+    char *unlock_with; /* a file, absolute or relative to the starting directory, or a command's name */
     char *keyd_socket; /* NULL: the default */
     char *fsname;      /* NULL: the volume's path */
     char *kernel;      /* flags for the kernel, comma separated, in the order given ("" if none) */

@@ -1,29 +1,19 @@
 #include "fs/mount/session.h"
 
-#include "fs/mount/identity.h"
+#include "fs/mount/worker.h"
 #include "latchfs/buf.h"
 #include "latchfs/err.h"
-#include "latchfs/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <sys/uio.h>
-#include <time.h>
 #include <unistd.h>
 
-#define WORKERS_MIN 2
-#define WORKERS_MAX 4
 #define INIT_DEADLINE_MS 20000
-#define SPIN_NS 50000
-#define SPIN_CREDIT_MAX 16
 
 /* Of newer kernels than the header. */
 #define NOTIFY_INC_EPOCH 8
@@ -35,35 +25,13 @@ struct session {
     struct fuse_session *se;
     int fd;   /* the device, non-blocking; owned by se */
     int done; /* eventfd, written once, never read */
-    pthread_t workers[WORKERS_MAX];
-    unsigned started;
-    atomic_bool spinning; /* one worker at a time */
+    struct workers *workers;
 
     /* While INIT is answered, on the mounting thread. */
     uint64_t init_unique;
     uint64_t init_offered; /* flags of the kernel */
     bool init_done;
 };
-
-/* A worker spins for the next request while that paid lately: a hit earns credit, a miss costs it, and a
- * sleep that ended at once earns it back. So an idle mount sleeps. */
-struct spinner {
-    int epoll;
-    int credit;
-};
-
-static _Thread_local const struct fuse_in_header *request_now;
-static _Thread_local char *reply_buffer;
-
-const struct fuse_in_header *session_request(void)
-{
-    return request_now;
-}
-
-char *session_reply_buffer(void)
-{
-    return reply_buffer;
-}
 
 /* ---- INIT: flags that libfuse 3.14 does not know to send ---- */
 
@@ -114,7 +82,6 @@ static int answer_init(struct session *s)
         int n = r ? r : fuse_session_receive_buf(s->se, &buf);
         if (n > 0) {
             note_init(s, &buf);
-            request_now = buf.mem;
             fuse_session_process_buf(s->se, &buf);
         } else if (n != -EAGAIN && n != -EINTR) {
             r = n ? n : -ENODEV;
@@ -170,100 +137,21 @@ int session_mount(struct session *s, const char *mountpoint)
 
 /* ---- workers ---- */
 
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 static void finish(struct session *s)
 {
     fuse_session_exit(s->se);
     eventfd_write(s->done, 1);
 }
 
-/* As fuse_session_receive_buf; spins on the device for a while if that paid lately. */
-static int receive_spinning(struct session *s, struct spinner *sp, struct fuse_buf *buf)
-{
-    int n = fuse_session_receive_buf(s->se, buf);
-    if (n != -EAGAIN || sp->credit <= 0 || atomic_exchange(&s->spinning, true))
-        return n;
-    for (uint64_t end = now_ns() + SPIN_NS; n == -EAGAIN && now_ns() < end;)
-        n = fuse_session_receive_buf(s->se, buf);
-    atomic_store(&s->spinning, false);
-    sp->credit += n > 0 ? 1 : -2;
-    if (sp->credit > SPIN_CREDIT_MAX)
-        sp->credit = SPIN_CREDIT_MAX;
-    return n;
-}
-
-static void sleep_until_request(struct spinner *sp)
-{
-    struct epoll_event ev;
-    uint64_t from = now_ns();
-    epoll_wait(sp->epoll, &ev, 1, -1);
-    if (now_ns() - from < SPIN_NS && sp->credit < SPIN_CREDIT_MAX)
-        sp->credit++;
-}
-
-static void serve(struct session *s, struct spinner *sp)
-{
-    struct fuse_buf buf = {0};
-    while (!fuse_session_exited(s->se)) {
-        int n = receive_spinning(s, sp, &buf);
-        if (n == -EAGAIN) {
-            sleep_until_request(sp);
-        } else if (n > 0) {
-            request_now = buf.mem;
-            fuse_session_process_buf(s->se, &buf);
-        } else if (n != -EINTR) {
-            break;
-        }
-    }
-    free(buf.mem);
-}
-
-/* Each worker sleeps in an epoll of its own: EPOLLEXCLUSIVE makes a request wake one of them, not all. */
-static int make_epoll(const struct session *s)
-{
-    int ep = epoll_create1(EPOLL_CLOEXEC);
-    struct epoll_event request = {.events = EPOLLIN | EPOLLEXCLUSIVE}, end = {.events = EPOLLIN};
-    if (ep >= 0 && !epoll_ctl(ep, EPOLL_CTL_ADD, s->fd, &request) &&
-        !epoll_ctl(ep, EPOLL_CTL_ADD, s->done, &end))
-        return ep;
-    int r = -errno;
-    lfs_close_fd(&ep);
-    return r;
-}
-
-static void *worker(void *arg)
-{
-    struct session *s = arg;
-    AUTO_CLOSE int ep = make_epoll(s);
-    struct spinner sp = {.epoll = ep};
-    reply_buffer = mmap(NULL, REQUEST_BYTES_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    int r = identity_thread();
-    if (ep < 0 || r || reply_buffer == MAP_FAILED)
-        log_error("a worker cannot start: %s", lfs_strerror(ep < 0 ? ep : r ? r : -ENOMEM));
-    else
-        serve(s, &sp);
-    if (reply_buffer != MAP_FAILED)
-        munmap(reply_buffer, REQUEST_BYTES_MAX);
-    finish(s);
-    return NULL;
-}
-
 int session_start(struct session *s)
 {
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    unsigned n = cores < WORKERS_MIN ? WORKERS_MIN : cores > WORKERS_MAX ? WORKERS_MAX : (unsigned)cores;
-    for (; s->started < n; s->started++) {
-        int err = pthread_create(&s->workers[s->started], NULL, worker, s);
-        if (err)
-            return -err;
-    }
-    return 0;
+    const struct workers_of about = {.se = s->se, .fd = s->fd, .done = s->done};
+    return workers_start(&about, &s->workers);
+}
+
+int session_wipe(struct session *s)
+{
+    return workers_wipe(s->workers);
 }
 
 int session_done_fd(const struct session *s)
@@ -286,10 +174,9 @@ void session_free(struct session *s)
 {
     if (!s)
         return;
-    if (s->started)
+    if (s->workers)
         finish(s);
-    while (s->started)
-        pthread_join(s->workers[--s->started], NULL);
+    workers_free(s->workers);
     if (s->se) {
         /* Of a live connection libfuse would unmount the path, whatever is mounted there by now. */
         if (s->fd >= 0 && connection_is_over(s))
@@ -311,6 +198,20 @@ int session_inval_inode(struct session *s, fuse_ino_t ino)
 int session_inval_attr(struct session *s, fuse_ino_t ino)
 {
     int r = fuse_lowlevel_notify_inval_inode(s->se, ino, -1, 0);
+    return r == -ENOENT ? 0 : r;
+}
+
+int session_drop_name(struct session *s, fuse_ino_t parent, const char *name)
+{
+    int r = fuse_lowlevel_notify_inval_entry(s->se, parent, name, strlen(name));
+    return r == -ENOENT ? 0 : r;
+}
+
+int session_expire_name(struct session *s, fuse_ino_t parent, const char *name)
+{
+    int r = fuse_lowlevel_notify_expire_entry(s->se, parent, name, strlen(name), FUSE_LL_EXPIRE_ONLY);
+    if (r == -ENOSYS)
+        return session_drop_name(s, parent, name);
     return r == -ENOENT ? 0 : r;
 }
 

@@ -41,6 +41,16 @@ const struct fuse_in_header *session_request(void);
 /* REQUEST_BYTES_MAX bytes for the reply, this thread's own. */
 char *session_reply_buffer(void);
 
+/* The request at hand holds plaintext that was refused for want of keys: it is wiped once it is answered. */
+void session_forget_request(void);
+
+/* ---- wiping ---- */
+
+/* Makes every worker wipe its buffers, stack and the store's per-thread memory, idle ones too, and waits
+ * until all have: every request that was under way at the call is answered then. Not from a worker.
+ * LFS_ERR_TIMEOUT when one is stuck in a request for long; it wipes afterwards. */
+int session_wipe(struct session *s);
+
 /* ---- notifications; not from a worker unless said so: the kernel may wait for an answer of ours
  * meanwhile ---- */
 
@@ -50,6 +60,13 @@ int session_inval_inode(struct session *s, fuse_ino_t ino);
 
 /* Attributes alone. This one may come from a worker: it waits for no page and no lock of the inode. */
 int session_inval_attr(struct session *s, fuse_ino_t ino);
+
+/* Drops a cached name with all that is cached below it; names that are in use are found anew by a lookup. 0
+ * also for a name that the kernel does not know. */
+int session_drop_name(struct session *s, fuse_ino_t parent, const char *name);
+
+/* Makes one cached name be looked up again. On kernels before 6.2 it is dropped. */
+int session_expire_name(struct session *s, fuse_ino_t parent, const char *name);
 
 /* Makes every cached name be looked up again (kernel 6.16 and later, else -EINVAL). */
 int session_expire_names(struct session *s);

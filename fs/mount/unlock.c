@@ -33,10 +33,12 @@ static _Noreturn void exec_latch(const struct options *o, const char *latch, con
         [UNLOCK_PASSPHRASE_FILE] = "--passphrase-file",
         [UNLOCK_KEYFILE] = "--keyfile",
         [UNLOCK_RECOVERY_FILE] = "--recovery-file",
+        [UNLOCK_IDENTITY] = "--identity",
+        [UNLOCK_COMMAND] = "--command",
     };
     if (o->keyd_socket)
         setenv("LATCH_KEYD_SOCKET", o->keyd_socket, 1);
-    execl(latch, "latch", "unlock", switches[o->unlock], o->unlock_file, "--", volume_path, (char *)NULL);
+    execl(latch, "latch", "unlock", switches[o->unlock], o->unlock_with, "--", volume_path, (char *)NULL);
     log_error("%s: %s", latch, strerrordesc_np(errno));
     _exit(LFS_EXIT_FAILURE);
 }

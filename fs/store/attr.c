@@ -42,7 +42,7 @@ int node_stat(struct node *n, struct stat *st)
 int node_getattr(struct node *n, struct stat *st)
 {
     struct volume *v = n->vol;
-    int r = volume_enter(v, true);
+    int r = node_enter_named(n, true);
     if (r == LFS_ERR_NOKEY && n == v->root)
         return fstat(v->root_fd, st) ? -errno : 0;
     return r ? r : tree_end(v, node_stat(n, st));
@@ -179,7 +179,7 @@ int node_setattr(struct node *n, const struct stat *want, unsigned valid, struct
         if (r)
             return r;
     }
-    int r = volume_enter(v, true);
+    int r = node_enter_named(n, true);
     if (!r && (r = volume_check_writable(v)) != 0)
         volume_leave(v);
     return r ? r : tree_end(v, set_attr(n, want, valid, st));

@@ -21,7 +21,9 @@ static int making_begin(struct node *dir, const char *name, struct making *m)
     if (r)
         return r;
     dir_wrlock(dir);
-    r = dir->removed ? -ENOENT : long_name_put(&m->e, &m->made);
+    r = entry_check(&m->e);
+    if (!r)
+        r = long_name_put(&m->e, &m->made);
     if (r) {
         dir_unlock(dir);
         entry_put(&m->e);
@@ -34,8 +36,10 @@ static void making_end(struct making *m, int r)
 {
     if (r && r != -EEXIST && m->made)
         long_name_drop(&m->e);
-    if (!r)
+    if (!r) {
         entry_changed(&m->e);
+        pd_touch(m->e.pd);
+    }
     dir_unlock(m->e.dir);
     entry_put(&m->e);
 }
@@ -77,7 +81,7 @@ static int create(struct node *dir, const char *name, mode_t mode, struct stat *
 int node_create(struct node *dir, const char *name, mode_t mode, bool excl, struct stat *st,
                 struct node **out)
 {
-    int r = tree_begin_change(dir->vol);
+    int r = tree_begin_change(dir);
     if (r)
         return r;
     r = tree_end(dir->vol, create(dir, name, mode, st, out));
@@ -120,16 +124,17 @@ int node_mknod(struct node *dir, const char *name, mode_t mode, dev_t rdev, stru
         return node_create(dir, name, mode, true, st, out);
     if (S_ISDIR(mode) || S_ISLNK(mode))
         return LFS_ERR_MISUSE;
-    int r = tree_begin_change(dir->vol);
+    int r = tree_begin_change(dir);
     return r ? r : tree_end(dir->vol, make_node(dir, name, mode, rdev, st, out));
 }
 
 /* ---- directories ---- */
 
 /* The record is written by the directory's owner even where the mode denies him; the mode then comes back. */
-static int fill_dir(struct volume *v, int dirfd, const char *tmp, const struct dirrec *d, int *fd,
-                    struct stat *st)
+static int fill_dir(const struct entry *e, const char *tmp, const struct dirrec *d, int *fd, struct stat *st)
 {
+    struct volume *v = e->dir->vol;
+    int dirfd = e->fd;
     struct stat raw;
     if (fstatat(dirfd, tmp, &raw, AT_SYMLINK_NOFOLLOW))
         return -errno;
@@ -140,7 +145,7 @@ static int fill_dir(struct volume *v, int dirfd, const char *tmp, const struct d
     AUTO_CLOSE int dir = fd_openat(v, dirfd, tmp, O_RDONLY | O_DIRECTORY, 0);
     if (dir < 0)
         return dir;
-    r = record_create(v, dir, d);
+    r = record_create(v, dir, d, e->keys);
     if (!r && closed && fchmod(dir, raw.st_mode & 07777))
         r = -errno;
     if (!r && fstat(dir, st))
@@ -174,10 +179,10 @@ static int make_dir(const struct entry *e, mode_t mode, struct stat *st, struct 
     tmp_name(v, tmp);
     randombytes_buf(d.id, ID_BYTES);
     memcpy(d.parent[0], e->id, ID_BYTES);
-    memcpy(d.pd_id, v->pd->set.pd_id, ID_BYTES);
+    memcpy(d.pd_id, e->pd->id, ID_BYTES);
     if (mkdirat(e->fd, tmp, mode & 07777))
         return -errno;
-    int r = fill_dir(v, e->fd, tmp, &d, &fd, st);
+    int r = fill_dir(e, tmp, &d, &fd, st);
     if (r) {
         tmp_discard(v, e->fd, tmp);
         return r;
@@ -191,7 +196,7 @@ static int make_dir(const struct entry *e, mode_t mode, struct stat *st, struct 
             dir_discard(v, e->fd, e->cn.stored);
         return r;
     }
-    node_set_dir_id(*out, d.id);
+    node_set_dir_id(*out, d.id, e->pd);
     fd_publish(*out, fd, true, &fd);
     node_fd_put(*out);
     (*out)->meta_dirty = true;
@@ -214,6 +219,6 @@ static int mkdir_in(struct node *dir, const char *name, mode_t mode, struct stat
 
 int node_mkdir(struct node *dir, const char *name, mode_t mode, struct stat *st, struct node **out)
 {
-    int r = tree_begin_change(dir->vol);
+    int r = tree_begin_change(dir);
     return r ? r : tree_end(dir->vol, mkdir_in(dir, name, mode, st, out));
 }

@@ -27,19 +27,29 @@ static int read_bytes(struct volume *v, int dirfd, uint8_t bytes[static DIRREC_B
     return n == DIRREC_BYTES ? 0 : LFS_ERR_CORRUPT;
 }
 
-int record_read(struct volume *v, int fd, struct dirrec *out)
+int record_claim(struct volume *v, int fd, struct dirrec *out)
+{
+    uint8_t bytes[DIRREC_BYTES];
+    int r = read_bytes(v, fd, bytes);
+    return r ? r : dirrec_parse(bytes, out);
+}
+
+int record_read(struct volume *v, int fd, struct dirrec *out, struct pd **pd)
 {
     uint8_t bytes[DIRREC_BYTES];
     struct dirrec d;
     int r = read_bytes(v, fd, bytes);
     if (!r)
         r = dirrec_parse(bytes, &d);
-    if (!r && memcmp(d.pd_id, v->pd->set.pd_id, ID_BYTES) != 0)
-        r = LFS_ERR_NOKEY;
-    if (!r)
-        r = dirrec_check(bytes, &v->pd->names);
-    if (!r)
+    if (r)
+        return r;
+    struct pd *of = pd_find(v, d.pd_id);
+    const struct pd_keys *keys = pd_keys(of);
+    r = keys ? dirrec_check(bytes, &keys->names) : LFS_ERR_NOKEY;
+    if (!r) {
         *out = d;
+        *pd = of;
+    }
     return r;
 }
 
@@ -48,12 +58,21 @@ bool record_fits(const struct dirrec *d, const uint8_t parent[static ID_BYTES])
     return memcmp(d->parent[0], parent, ID_BYTES) == 0 || memcmp(d->parent[1], parent, ID_BYTES) == 0;
 }
 
-int record_create(struct volume *v, int fd, const struct dirrec *d)
+int record_create(struct volume *v, int fd, const struct dirrec *d, const struct pd_keys *keys)
 {
     uint8_t bytes[DIRREC_BYTES];
-    dirrec_encode(d, &v->pd->names, bytes);
+    dirrec_encode(d, &keys->names, bytes);
     int r = small_file_write(v, fd, DIRREC_NAME, bytes, sizeof bytes);
     return r ? r : dir_fd_sync(v, fd);
+}
+
+/* Best effort: the record's owner, who may move the directory, keeps it. */
+static void keep_owner(int dirfd, const char *tmp)
+{
+    struct stat st;
+    if (geteuid() == 0 && fstatat(dirfd, DIRREC_NAME, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+        fchownat(dirfd, tmp, st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW) == 0)
+        fd_chmodat(dirfd, tmp, st.st_mode & 07777);
 }
 
 /* Who may move a directory may write in it, but perhaps not change another user's file there. */
@@ -62,6 +81,8 @@ static int replace(struct volume *v, int dirfd, const uint8_t bytes[static DIRRE
     char tmp[TMP_NAME_MAX];
     tmp_name(v, tmp);
     int r = small_file_write(v, dirfd, tmp, bytes, DIRREC_BYTES);
+    if (!r)
+        keep_owner(dirfd, tmp);
     if (!r && renameat(dirfd, tmp, dirfd, DIRREC_NAME)) {
         r = -errno;
         unlinkat(dirfd, tmp, 0);
@@ -69,10 +90,17 @@ static int replace(struct volume *v, int dirfd, const uint8_t bytes[static DIRRE
     return r ? r : dir_fd_sync(v, dirfd);
 }
 
-int record_update(struct volume *v, int fd, const struct dirrec *d, bool sync)
+int record_replace(struct volume *v, int fd, const struct dirrec *d, const struct pd_keys *keys)
 {
     uint8_t bytes[DIRREC_BYTES];
-    dirrec_encode(d, &v->pd->names, bytes);
+    dirrec_encode(d, &keys->names, bytes);
+    return replace(v, fd, bytes);
+}
+
+int record_update(struct volume *v, int fd, const struct dirrec *d, const struct pd_keys *keys, bool sync)
+{
+    uint8_t bytes[DIRREC_BYTES];
+    dirrec_encode(d, &keys->names, bytes);
     AUTO_CLOSE int rec = fd_openat(v, fd, DIRREC_NAME, O_WRONLY | O_NONBLOCK, 0);
     if (rec == -EACCES)
         return replace(v, fd, bytes);
@@ -82,21 +110,23 @@ int record_update(struct volume *v, int fd, const struct dirrec *d, bool sync)
     return r || !sync ? r : io_fdatasync(rec);
 }
 
-void node_set_dir_id(struct node *dir, const uint8_t id[static ID_BYTES])
+void node_set_dir_id(struct node *dir, const uint8_t id[static ID_BYTES], struct pd *pd)
 {
     pthread_mutex_lock(&id_lock);
-    if (!dir->dir_loaded)
+    if (!dir->dir_loaded) {
         memcpy(dir->dir_id, id, ID_BYTES);
+        atomic_store(&dir->pd, pd);
+    }
     dir->dir_loaded = true;
     pthread_mutex_unlock(&id_lock);
 }
 
-static int read_of(struct node *dir, struct dirrec *d)
+static int read_of(struct node *dir, struct dirrec *d, struct pd **pd)
 {
     int fd, r = node_fd_get(dir, false, &fd);
     if (r)
         return r;
-    r = record_read(dir->vol, fd, d);
+    r = record_read(dir->vol, fd, d, pd);
     node_fd_put(dir);
     return r;
 }
@@ -104,10 +134,11 @@ static int read_of(struct node *dir, struct dirrec *d)
 int record_check_parent(struct node *dir, struct node *parent)
 {
     struct dirrec d;
+    struct pd *pd;
     uint8_t id[ID_BYTES];
     int r = node_dir_id(parent, id);
     if (!r)
-        r = read_of(dir, &d);
+        r = read_of(dir, &d, &pd);
     if (!r && !record_fits(&d, id))
         r = LFS_ERR_AUTH;
     return r;
@@ -117,12 +148,13 @@ int record_check_parent(struct node *dir, struct node *parent)
 static int load_one(struct node *dir, const uint8_t *parent_id)
 {
     struct dirrec d;
-    int r = read_of(dir, &d);
+    struct pd *pd;
+    int r = read_of(dir, &d, &pd);
     if (r)
         return r;
     if (!record_fits(&d, parent_id ? parent_id : d.id))
         return LFS_ERR_AUTH;
-    node_set_dir_id(dir, d.id);
+    node_set_dir_id(dir, d.id, pd);
     return 0;
 }
 
@@ -162,4 +194,10 @@ int node_dir_id(struct node *dir, uint8_t id[static ID_BYTES])
     }
     memcpy(id, dir->dir_id, ID_BYTES);
     return 0;
+}
+
+int node_dir_enter(struct node *dir, uint8_t id[static ID_BYTES])
+{
+    int r = node_dir_id(dir, id);
+    return r ? r : pd_check(atomic_load(&dir->pd), false);
 }

@@ -58,12 +58,14 @@ int dir_open(struct node *dir, struct dir_stream **out)
     uint8_t id[ID_BYTES];
     if (!S_ISDIR(dir->type))
         return -ENOTDIR;
-    int r = tree_begin(dir->vol);
+    int r = tree_begin(dir);
     if (r)
         return r;
-    r = node_dir_id(dir, id);
+    r = node_dir_enter(dir, id);
     if (!r)
         r = stream_new(dir, out);
+    if (!r)
+        pd_touch(atomic_load(&dir->pd));
     return tree_end(dir->vol, r);
 }
 
@@ -144,7 +146,8 @@ static int long_name(struct dir_stream *d, const char *stored, const uint8_t *id
     name_long_stored(encoded, strlen(encoded), expect);
     if (strcmp(expect, stored) != 0)
         return LFS_ERR_CORRUPT;
-    return name_decrypt(&v->pd->names, id, encoded, strlen(encoded), plain);
+    const struct pd_keys *keys = node_keys(d->dir);
+    return keys ? name_decrypt(&keys->names, id, encoded, strlen(encoded), plain) : LFS_ERR_NOKEY;
 }
 
 static void clean_left(struct dir_stream *d, const char *stored)
@@ -161,6 +164,7 @@ static void clean_left(struct dir_stream *d, const char *stored)
 /* 1: plain is the entry's name; 0: the entry is not shown. */
 static int plain_name(struct dir_stream *d, const char *stored, const uint8_t *id, char *plain)
 {
+    const struct pd_keys *keys = node_keys(d->dir);
     int r;
     if (strcmp(stored, ".") == 0 || strcmp(stored, "..") == 0) {
         strcpy(plain, stored);
@@ -168,7 +172,7 @@ static int plain_name(struct dir_stream *d, const char *stored, const uint8_t *i
     }
     switch (name_stored_kind(stored)) {
     case STORED_NAME:
-        r = name_decrypt(&d->dir->vol->pd->names, id, stored, strlen(stored), plain);
+        r = keys ? name_decrypt(&keys->names, id, stored, strlen(stored), plain) : LFS_ERR_NOKEY;
         break;
     case STORED_LONG:
         r = long_name(d, stored, id, plain);
@@ -187,7 +191,7 @@ static int plain_name(struct dir_stream *d, const char *stored, const uint8_t *i
 static int next_entry(struct dir_stream *d, uint64_t cookie, struct dir_entry *out)
 {
     uint8_t id[ID_BYTES];
-    int r = node_dir_id(d->dir, id);
+    int r = node_dir_enter(d->dir, id);
     while (!r) {
         if (!seek_buffer(d, cookie)) {
             r = fill_buffer(d, cookie);
@@ -209,7 +213,7 @@ static int next_entry(struct dir_stream *d, uint64_t cookie, struct dir_entry *o
 
 int dir_next(struct dir_stream *d, uint64_t cookie, struct dir_entry *out)
 {
-    int r = tree_begin(d->dir->vol);
+    int r = tree_begin(d->dir);
     if (r)
         return r;
     pthread_mutex_lock(&d->lock);

@@ -57,6 +57,17 @@ int dir_check_empty(int fd)
     return dir_scan(fd, refuse_entry, NULL);
 }
 
+int dir_check_removable(struct node *dir)
+{
+    uint8_t id[ID_BYTES];
+    int fd, r = node_fd_get(dir, false, &fd);
+    if (r)
+        return r;
+    r = dir_check_empty(fd);
+    node_fd_put(dir);
+    return !r && node_dir_enter(dir, id) == LFS_ERR_NOKEY ? LFS_ERR_NOKEY : r;
+}
+
 static int discard_dir(struct volume *v, int dirfd, const char *name, int depth);
 
 static void discard_any(struct volume *v, int dirfd, const char *name, int depth)

@@ -1,5 +1,6 @@
 /* The life of struct file: made, loaded from the backing header, freed. */
 #include "fs/store/file.h"
+#include "fs/store/pd.h"
 
 #include "latchfs/io.h"
 #include "latchfs/layout.h"
@@ -96,7 +97,19 @@ static const uint8_t *dir_key(const struct keyset *set, uint32_t version)
     return NULL;
 }
 
-static void derive(struct file_keys *keys, int i, uint16_t epoch, const uint8_t *file_key)
+const uint8_t *file_dir_key(const struct file *f, uint32_t version)
+{
+    const struct pd_keys *pd = node_keys(f->n);
+    return pd ? dir_key(&pd->set, version) : NULL;
+}
+
+uint32_t file_active_version(const struct file *f)
+{
+    const struct pd_keys *pd = node_keys(f->n);
+    return pd ? pd->set.active : 0;
+}
+
+void file_derive_keys(struct file_keys *keys, int i, uint16_t epoch, const uint8_t *file_key)
 {
     keys->k[i].epoch = epoch;
     file_subkey(file_key, FILE_SUB_CONTENT, keys->k[i].content);
@@ -107,13 +120,16 @@ static void derive(struct file_keys *keys, int i, uint16_t epoch, const uint8_t 
 }
 
 /* The keys of a decoded header, and its MAC checked. */
-static int open_keys(struct volume *v, const struct file_header *h, struct file_keys **out)
+static int open_keys(struct node *n, const struct file_header *h, struct file_keys **out)
 {
-    const uint8_t *dk = dir_key(&v->pd->set, h->key_version);
-    /* Not LFS_ERR_NOKEY, which says "locked": no key that this volume ever had fits such a header. */
-    if (memcmp(h->pd_id, v->pd->set.pd_id, ID_BYTES) || !dk)
+    const struct pd_keys *pd = node_keys(n);
+    if (!pd)
+        return LFS_ERR_NOKEY;
+    const uint8_t *dk = dir_key(&pd->set, h->key_version);
+    /* Not LFS_ERR_NOKEY, which says "locked": no key that this directory ever had fits such a header. */
+    if (memcmp(h->pd_id, pd->set.pd_id, ID_BYTES) || !dk)
         return LFS_ERR_AUTH;
-    if (h->key_version < v->pd->set.least)
+    if (h->key_version < pd->set.least)
         return LFS_ERR_ROLLBACK;
     struct file_keys *keys = locked_alloc(sizeof *keys);
     uint8_t *file_key = locked_alloc(LFS_KEY_BYTES);
@@ -124,7 +140,7 @@ static int open_keys(struct volume *v, const struct file_header *h, struct file_
             continue;
         r = header_unwrap_key(h, place, dk, file_key);
         if (!r)
-            derive(keys, i, h->place[place].epoch, file_key);
+            file_derive_keys(keys, i, h->place[place].epoch, file_key);
     }
     if (!r)
         r = header_check_mac(h, keys->header);
@@ -138,21 +154,21 @@ static int open_keys(struct volume *v, const struct file_header *h, struct file_
 
 int file_new_header(struct file *f, enum content_state state, struct file_header *h)
 {
-    struct volume *v = f->n->vol;
-    const uint8_t *dk = dir_key(&v->pd->set, v->pd->set.active);
+    const struct pd_keys *pd = node_keys(f->n);
+    const uint8_t *dk = pd ? dir_key(&pd->set, pd->set.active) : NULL;
     struct file_keys *keys = locked_alloc(sizeof *keys);
     uint8_t *file_key = locked_alloc(LFS_KEY_BYTES);
     int r = !dk ? LFS_ERR_NOKEY : keys && file_key ? 0 : -ENOMEM;
     if (!r) {
-        *h = (struct file_header){.suite = v->suite, .key_version = v->pd->set.active};
+        *h = (struct file_header){.suite = f->n->vol->suite, .key_version = pd->set.active};
         h->state = state == CONTENT_PAGED ? FILE_PAGED : FILE_INLINE;
-        memcpy(h->pd_id, v->pd->set.pd_id, ID_BYTES);
+        memcpy(h->pd_id, pd->set.pd_id, ID_BYTES);
         randombytes_buf(h->file_id, ID_BYTES);
         randombytes_buf(file_key, LFS_KEY_BYTES);
         r = header_wrap_key(h, 0, 1, dk, file_key);
     }
     if (!r)
-        derive(keys, 0, 1, file_key);
+        file_derive_keys(keys, 0, 1, file_key);
     locked_free(file_key);
     if (r) {
         locked_free(keys);
@@ -186,7 +202,7 @@ static int load_header(struct file *f, const uint8_t *page)
     struct file_keys *keys;
     int r = header_decode(page, &h);
     if (!r)
-        r = open_keys(v, &h, &keys);
+        r = open_keys(f->n, &h, &keys);
     if (r)
         return r;
     r = check_length(&h, f->placed_length);
@@ -254,7 +270,7 @@ static int file_load(struct file *f)
     /* The header in memory is ahead of the place: of a replayed file, or one that locking could not put in
      * place. */
     if (f->replayed || !overlay_is_empty(&f->ov) || f->first_seq) {
-        int e = open_keys(f->n->vol, &f->hdr, &f->keys);
+        int e = open_keys(f->n, &f->hdr, &f->keys);
         f->loaded = e == 0;
         return e;
     }
@@ -303,7 +319,7 @@ int file_open(struct node *n, bool writable)
 {
     struct volume *v = n->vol;
     struct file *f;
-    int r = volume_enter(v, false);
+    int r = node_enter(n, false);
     if (r)
         return r;
     r = writable ? volume_check_writable(v) : 0;
@@ -316,12 +332,15 @@ int file_open(struct node *n, bool writable)
         else
             file_unlock(f);
     }
+    if (!r)
+        pd_opened(n);
     volume_leave(v);
     return r;
 }
 
 void file_close(struct node *n)
 {
+    pd_closed(n);
     /* The opener's user keeps n->file alive up to here. */
     file_put(n->file);
 }
@@ -386,33 +405,67 @@ void file_touch(struct file *f)
     f->mtime_touched = true;
 }
 
-int file_xattr_keys(struct node *n, bool create, uint16_t epoch, struct file_xattr_keys *k, uint16_t *got)
+/* An attribute reaches the disk on its own: the key that it is under must be there before. */
+int file_key_durable(struct file *f)
 {
-    struct file *f;
-    int fd, r = file_get(n, &f);
+    int r = f->rekey_seq ? journal_sync(f->n->vol->journal, f->rekey_seq) : 0;
+    if (r)
+        volume_fail_readonly(f->n->vol, r, "syncing the journal");
+    return r;
+}
+
+static int born_for_xattr(struct file *f)
+{
+    int fd, r = file_lock_write(f);
     if (r)
         return r;
-    r = file_lock_write(f);
-    if (!r) {
-        if (f->state == CONTENT_NONE && !create)
-            r = -ENODATA;
-        else if (f->state == CONTENT_NONE && !(r = node_fd_get(n, true, &fd))) {
-            r = file_born(f, fd, NULL, 0, 0);
-            node_fd_put(n);
-        }
-        int i = 0;
-        while (!r && epoch && i < f->keys->count && f->keys->k[i].epoch != epoch)
-            i++;
-        if (!r && i == f->keys->count)
-            r = LFS_ERR_CORRUPT;
-        if (!r) {
-            memcpy(k->id, f->hdr.file_id, ID_BYTES);
-            memcpy(k->key, f->keys->k[i].xattr, LFS_KEY_BYTES);
-            *got = f->keys->k[i].epoch;
-        }
-        thread_forget_key();
-        file_unlock(f);
+    if (f->state == CONTENT_NONE && !(r = node_fd_get(f->n, true, &fd))) {
+        r = file_born(f, fd, NULL, 0, 0);
+        node_fd_put(f->n);
     }
-    file_put(f);
+    thread_forget_key();
+    file_unlock(f);
     return r;
+}
+
+/* The lock for reading, of a file with a header. */
+static int lock_with_header(struct file *f, bool writing)
+{
+    int r;
+    while ((r = file_lock_read(f)) == 0 && f->state == CONTENT_NONE) {
+        file_unlock(f);
+        r = writing ? born_for_xattr(f) : -ENODATA;
+        if (r)
+            break;
+    }
+    return r;
+}
+
+int file_xattr_begin(struct node *n, bool writing, struct file_xattr_keys *k, struct file **held)
+{
+    struct file *f;
+    int r = file_get(n, &f);
+    if (r)
+        return r;
+    r = lock_with_header(f, writing);
+    if (!r && writing && (r = file_key_durable(f)))
+        file_unlock(f);
+    if (r) {
+        file_put(f);
+        return r;
+    }
+    memcpy(k->id, f->hdr.file_id, ID_BYTES);
+    k->count = f->keys->count;
+    for (int i = 0; i < k->count; i++) {
+        k->k[i].epoch = f->keys->k[i].epoch;
+        memcpy(k->k[i].key, f->keys->k[i].xattr, LFS_KEY_BYTES);
+    }
+    *held = f;
+    return 0;
+}
+
+void file_xattr_end(struct file *held)
+{
+    file_unlock(held);
+    file_put(held);
 }

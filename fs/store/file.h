@@ -57,6 +57,7 @@ struct file {
     uint64_t placed_gen;      /* counts changes of in-place bytes */
     uint64_t synced_gen;      /* its value when the last finished sync of the file began */
     uint64_t hint_seq;        /* of the last entry with the path */
+    uint64_t rekey_seq;       /* of the entry that made the newest file key; 0: it is in place */
 
     struct timespec mtime; /* the plaintext's, while mtime_known; the place may have a later one */
     bool mtime_known, mtime_touched;
@@ -96,6 +97,10 @@ static inline uint64_t file_size(const struct file *f)
     return f->state == CONTENT_NONE ? 0 : f->hdr.size;
 }
 const uint8_t *file_content_key(const struct file *f, uint16_t epoch); /* NULL: no such epoch */
+const uint8_t *file_dir_key(const struct file *f, uint32_t version);   /* NULL: none */
+uint32_t file_active_version(const struct file *f);
+/* Subkeys of a file key into k[i]; of the newest (i == 0) the header's too. */
+void file_derive_keys(struct file_keys *keys, int i, uint16_t epoch, const uint8_t *file_key);
 void file_forget_keys(struct file *f); /* write lock; to be loaded anew at next use; nothing may be pending */
 
 /* Gives a file without a header its id and keys, in memory (write lock). */
@@ -106,6 +111,14 @@ void file_encode_header(const struct file *f, struct file_header *h, uint8_t ima
 
 /* Reads the plaintext of one chunk into plain[4096], zeros behind *len. *len 0 for a hole (lock held). */
 int file_read_chunk(struct file *f, int fd, uint64_t chunk, uint8_t plain[static PAGE_BYTES], size_t *len);
+/* The chunks [first, first + count) of one group that are not under epoch: plain gets each one's bytes at
+ * i * PAGE_BYTES and length[i] their number, 0 for all others. Uses the first 129 pages of the scratch
+ * buffer, in which plain may lie behind them (lock held). */
+int file_read_other(struct file *f, int fd, uint64_t first, uint32_t count, uint16_t epoch, uint8_t *plain,
+                    uint16_t *length);
+/* True if no chunk of them is under another epoch, by the records alone (lock held, nothing of another epoch
+ * is pending). < 0: an error. */
+int file_run_is_under(struct file *f, int fd, uint64_t first, uint32_t count, uint16_t epoch);
 /* The inline content (state INLINE, lock held). */
 int file_read_inline(struct file *f, int fd, uint8_t plain[static PAGE_BYTES]);
 
@@ -143,6 +156,31 @@ int file_remember_chunk(struct file *f, uint64_t chunk, const uint8_t record[sta
                         uint64_t data_at);                         /* into the overlay, after its commit */
 void file_note_reserved(struct file *f, uint64_t lo, uint64_t hi); /* backing bytes are allocated */
 int file_reserve_pages(struct file *f, int fd, uint64_t first, uint32_t count);
+
+/* ---- new keys for what stands (file_rekey.c): transactions, with the write lock held ---- */
+
+/* Wraps the file keys by the active directory key. */
+int file_rewrap(struct file *f, uint64_t *reserved);
+
+/* A second place with a new file key, under which everything is written from now on; both are wrapped by the
+ * active directory key. What was pending is settled first. Nothing for a file that has two. */
+int file_rekey_begin(struct file *f, uint64_t *reserved);
+
+/* The next piece of content that is not under the newest key is written again. *chunk: where to look from;
+ * goes on to where to look next, CHUNK_END when nothing is left. *bytes: how much it was. */
+int file_rekey_some(struct file *f, uint64_t *chunk, uint64_t *bytes, uint64_t *reserved);
+
+/* Drops the older place; everything written since it is the older one must be in place and on disk. */
+int file_rekey_end(struct file *f, uint64_t *reserved);
+
+/* The newest file key is in the journal on disk: before something under it goes in place by itself (any
+ * lock). */
+int file_key_durable(struct file *f);
+
+static inline bool file_has_two_keys(const struct file *f)
+{
+    return f->state != CONTENT_NONE && f->hdr.place[0].epoch && f->hdr.place[1].epoch;
+}
 
 /* inline -> paged as a transaction of its own. */
 int file_to_paged(struct file *f, uint64_t *reserved);

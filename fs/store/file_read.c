@@ -1,5 +1,6 @@
 /* Reading: records from tag pages, ciphertext from its pages, both seen through the overlay. */
 #include "fs/store/file.h"
+#include "fs/store/pd.h"
 
 #include "latchfs/io.h"
 #include "latchfs/layout.h"
@@ -225,6 +226,45 @@ int file_read_chunk(struct file *f, int fd, uint64_t chunk, uint8_t plain[static
     return r;
 }
 
+int file_read_other(struct file *f, int fd, uint64_t first, uint32_t count, uint16_t epoch, uint8_t *plain,
+                    uint16_t *length)
+{
+    uint8_t *buf = thread_scratch(), from_journal[PAGE_BYTES];
+    struct placed_run run = {0};
+    struct opener o;
+    int r = buf ? opener_init(&o, f) : -ENOMEM;
+    if (!r && f->placed_state == CONTENT_PAGED)
+        r = read_placed(fd, first, count, buf, &run);
+    for (uint32_t i = 0; !r && i < count; i++) {
+        struct record rec;
+        const uint8_t *cipher;
+        length[i] = 0;
+        r = find_chunk(f, first + i, i, &run, from_journal, &rec, &cipher);
+        if (r || !cipher || rec.epoch == epoch)
+            continue;
+        r = open_chunk(&o, first + i, &rec, cipher, 0, rec.length, plain + (size_t)i * PAGE_BYTES);
+        length[i] = rec.length;
+    }
+    return r;
+}
+
+int file_run_is_under(struct file *f, int fd, uint64_t first, uint32_t count, uint16_t epoch)
+{
+    uint8_t records[GROUP_RECORDS * RECORD_BYTES];
+    ssize_t n = io_pread(fd, records, (size_t)count * RECORD_BYTES, layout_record_offset(first));
+    if (n < 0)
+        return (int)n;
+    for (uint32_t i = 0; i < (uint32_t)n / RECORD_BYTES; i++) {
+        struct record rec;
+        if (overlay_get(&f->ov, first + i) || rangeset_has(&f->ov.holes, first + i))
+            continue;
+        if (record_decode(records + (size_t)i * RECORD_BYTES, &rec) ||
+            (!record_is_hole(&rec) && rec.epoch != epoch))
+            return 0;
+    }
+    return (uint64_t)n == (uint64_t)count * RECORD_BYTES;
+}
+
 /* ---- public ---- */
 
 static ssize_t read_locked(struct file *f, uint8_t *buf, size_t len, uint64_t off)
@@ -255,7 +295,7 @@ ssize_t file_read(struct node *n, void *buf, size_t len, uint64_t off)
 {
     struct volume *v = n->vol;
     struct file *f;
-    ssize_t r = volume_enter(v, false);
+    ssize_t r = node_enter(n, false);
     if (r)
         return r;
     r = file_get(n, &f);

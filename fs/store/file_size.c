@@ -1,4 +1,5 @@
 /* Changing the size, allocating, punching, seeking, copying. */
+#include "fs/store/pd.h"
 #include "fs/store/txn.h"
 
 #include "latchfs/io.h"
@@ -186,7 +187,7 @@ static int change(struct node *n, change_fn fn, uint64_t a, uint64_t b, int mode
     struct volume *v = n->vol;
     struct file *f;
     uint64_t reserved = 0;
-    int r = volume_enter(v, true);
+    int r = node_enter(n, true);
     if (r)
         return r;
     r = volume_check_writable(v);
@@ -424,7 +425,7 @@ int64_t file_seek(struct node *n, uint64_t off, int whence)
     struct file *f;
     if (whence != SEEK_DATA && whence != SEEK_HOLE)
         return -EINVAL;
-    int64_t r = volume_enter(v, false);
+    int64_t r = node_enter(n, false);
     if (r)
         return r;
     r = file_get(n, &f);

@@ -1,5 +1,6 @@
 /* Durability of one file: marks, fsync, and what a rename over another file asks for. */
 #include "fs/store/file.h"
+#include "fs/store/pd.h"
 
 #include "latchfs/io.h"
 
@@ -221,7 +222,7 @@ int file_fsync(struct node *n, bool datasync)
 {
     struct volume *v = n->vol;
     struct file *f;
-    int r = volume_enter(v, true);
+    int r = node_enter(n, true);
     if (r)
         return r;
     r = volume_check_writable(v);
@@ -239,7 +240,7 @@ int file_fsync(struct node *n, bool datasync)
 
 int dir_fsync(struct node *dir)
 {
-    int r = volume_enter(dir->vol, true);
+    int r = node_enter(dir, true);
     if (r)
         return r;
     r = volume_check_writable(dir->vol);

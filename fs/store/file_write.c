@@ -1,5 +1,6 @@
 /* Writing. Whole chunks into fresh space go in place at once, their records into the journal; everything else
  * goes as ciphertext into the journal. An empty file that never had a header is fresh altogether. */
+#include "fs/store/pd.h"
 #include "fs/store/txn.h"
 
 #include "latchfs/io.h"
@@ -458,7 +459,7 @@ static ssize_t write_public(struct node *n, const void *buf, size_t len, uint64_
     struct file *f;
     if (!append && (off > FILE_SIZE_MAX || len > FILE_SIZE_MAX - off))
         return -EFBIG;
-    ssize_t r = volume_enter(v, true);
+    ssize_t r = node_enter(n, true);
     if (r)
         return r;
     r = volume_check_writable(v);

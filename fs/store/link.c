@@ -1,4 +1,5 @@
 /* Hard links and symbolic links. */
+#include "fs/store/rotate.h"
 #include "fs/store/tree.h"
 
 #include <errno.h>
@@ -9,7 +10,7 @@
 
 static int make_symlink(const struct entry *e, const char *target, struct stat *st, struct node **out)
 {
-    int r = link_make(e->dir->vol, e->fd, e->id, target, e->cn.stored);
+    int r = link_make(e->dir->vol, e->fd, e->keys, e->id, target, e->cn.stored);
     if (r)
         return r;
     if (fstatat(e->fd, e->cn.stored, st, AT_SYMLINK_NOFOLLOW))
@@ -28,12 +29,15 @@ static int add_entry(struct entry *e, int (*make)(const struct entry *e, void *a
 {
     bool made = false;
     dir_wrlock(e->dir);
-    int r = e->dir->removed ? -ENOENT : long_name_put(e, &made);
+    int r = entry_check(e);
+    if (!r)
+        r = long_name_put(e, &made);
     if (!r)
         r = make(e, arg);
-    if (!r)
+    if (!r) {
         entry_changed(e);
-    else if (made && r != -EEXIST)
+        pd_touch(e->pd);
+    } else if (made && r != -EEXIST)
         long_name_drop(e);
     dir_unlock(e->dir);
     return r;
@@ -71,31 +75,24 @@ static int symlink_in(struct node *dir, const char *name, const char *target, st
 
 int node_symlink(struct node *dir, const char *name, const char *target, struct stat *st, struct node **out)
 {
-    int r = tree_begin_change(dir->vol);
+    int r = tree_begin_change(dir);
     return r ? r : tree_end(dir->vol, symlink_in(dir, name, target, st, out));
 }
 
 /* ---- readlink ---- */
 
-static int known_parent(struct node *n, struct node **out)
-{
-    pthread_rwlock_rdlock(&n->vol->tree_lock);
-    *out = n->parent;
-    if (n->parent)
-        node_ref(n->parent);
-    pthread_rwlock_unlock(&n->vol->tree_lock);
-    return *out ? 0 : -ENOENT;
-}
-
 static int read_at(struct node *n, const struct node *parent, const uint8_t id[static ID_BYTES],
                    char target[static SYMLINK_PLAIN_MAX + 1])
 {
     struct volume *v = n->vol;
+    const struct pd_keys *keys = node_keys(parent);
     int fd, r;
+    if (!keys)
+        return LFS_ERR_NOKEY;
     pthread_rwlock_rdlock(&v->tree_lock);
     r = n->parent == parent ? fd_get_locked(n->parent, false, &fd) : -ESTALE;
     if (!r) {
-        r = link_read(v, fd, n->stored, id, target);
+        r = link_read(v, fd, n->stored, keys, id, target);
         node_fd_put(n->parent);
     }
     pthread_rwlock_unlock(&v->tree_lock);
@@ -109,9 +106,9 @@ static int readlink_node(struct node *n, char target[static SYMLINK_PLAIN_MAX + 
     int r = S_ISLNK(n->type) ? -ESTALE : -EINVAL;
     /* -ESTALE: moved to another directory between the two looks at it. */
     for (int i = 0; r == -ESTALE && i < 3; i++) {
-        r = known_parent(n, &parent);
-        if (r)
-            return r;
+        parent = node_parent(n);
+        if (!parent)
+            return -ENOENT;
         r = node_dir_id(parent, id);
         if (!r)
             r = read_at(n, parent, id, target);
@@ -122,7 +119,7 @@ static int readlink_node(struct node *n, char target[static SYMLINK_PLAIN_MAX + 
 
 int node_readlink(struct node *n, char target[static SYMLINK_PLAIN_MAX + 1])
 {
-    int r = tree_begin(n->vol);
+    int r = tree_begin(n);
     return r ? r : tree_end(n->vol, readlink_node(n, target));
 }
 
@@ -191,19 +188,23 @@ static int link_in(struct node *n, struct node *dir, const char *name, struct no
     int r = entry_get(dir, name, &e);
     if (r)
         return r;
-    do
-        r = is_foreign_symlink(n, dir) ? link_symlink_anew(n, &e, out) : link_again(n, &e, out);
-    while (r == -EAGAIN);
-    entry_put(&e);
+    r = node_check_home(n, e.pd);
     if (!r)
+        do
+            r = is_foreign_symlink(n, dir) ? link_symlink_anew(n, &e, out) : link_again(n, &e, out);
+        while (r == -EAGAIN);
+    entry_put(&e);
+    if (!r) {
         (*out)->meta_dirty = true;
+        rotate_moved(*out);
+    }
     return r;
 }
 
 int node_link(struct node *n, struct node *dir, const char *name, struct stat *st, struct node **out)
 {
     struct node *made;
-    int r = tree_begin_change(dir->vol);
+    int r = tree_begin_change(dir);
     if (r)
         return r;
     r = tree_end(dir->vol, link_in(n, dir, name, &made));

@@ -204,13 +204,16 @@ static int obtain_new(struct node *dir, const struct stat *st, const char *store
         free(fresh);
         return r;
     }
+    node_set_home(fresh, dir);
     fresh->parent = p.parent;
     fresh->stored = p.stored;
     struct node *n = table_add(dir->vol, fresh, st);
     if (n != fresh) {
         node_destroy(fresh);
         node_unref(dir, 1);
-        r = place_set(n, dir, stored);
+        r = node_set_home(n, dir);
+        if (!r)
+            r = place_set(n, dir, stored);
         if (r) {
             node_unref(n, 1);
             return r;
@@ -225,7 +228,9 @@ int node_obtain(struct node *dir, const struct stat *st, const char *stored, str
     struct node *n = node_find(dir->vol, st);
     if (!n)
         return obtain_new(dir, st, stored, out);
-    int r = place_set(n, dir, stored);
+    int r = node_set_home(n, dir);
+    if (!r)
+        r = place_set(n, dir, stored);
     if (r)
         node_unref(n, 1);
     else
@@ -354,6 +359,7 @@ static int root_init(struct volume *v)
         return -ENOMEM;
     v->root->fd = v->root_fd;
     v->root->fd_pinned = true;
+    atomic_store(&v->root->home, pd_root(v));
     table_add(v, v->root, &st);
     return 0;
 }

@@ -6,6 +6,7 @@
 #include "fs/store/volume.h"
 
 struct file;
+struct pd;
 
 struct node {
     struct volume *vol;
@@ -19,6 +20,11 @@ struct node {
      * root, and for a node whose known name is gone (unlinked, or another hard link not looked up yet). */
     struct node *parent;
     char *stored;
+
+    /* Protected directories (pd.h): home is the one the name belongs to, NULL until a loaded directory was
+     * seen to hold it, and the same ever after. pd is whose keys what is in the node needs: home, but for a
+     * directory the one its record names, NULL until that is loaded. */
+    _Atomic(struct pd *) home, pd;
 
     /* fd cache, guarded by its lock. */
     int fd; /* -1: none */
@@ -55,10 +61,14 @@ void node_fd_put(struct node *n);
 /* The ciphertext path from the volume's root, no leading slash; "" for the root. -ENAMETOOLONG, -ESTALE. */
 int node_path(struct node *n, char *path, size_t size);
 
+/* The parent of the known place (referenced), or NULL. */
+struct node *node_parent(struct node *n);
+
 /* fsyncs every directory up the path whose entries are not known durable. */
 int node_sync_path(struct node *n);
 
-/* The directory's id, loading and checking its record at first use. Caller is inside volume_enter. */
+/* The directory's id, loading and checking its record at first use; n->pd is known then. Caller is inside
+ * volume_enter. */
 int node_dir_id(struct node *dir, uint8_t id[static ID_BYTES]);
 
 /* Set up and torn down by volume_open and volume_close. */
@@ -83,13 +93,23 @@ void file_mtime_set(struct node *n, struct timespec mtime);
 /* Data durable and in place: before a rename over another file. */
 int file_settle(struct node *n);
 
-/* What xattrs of a regular file are bound to. With create, a file without a header gets one; otherwise such
- * a file answers -ENODATA. k is locked memory of the caller's. epoch 0 asks for the newest; *got tells. */
+/* What xattrs of a regular file are bound to. writing: a value will be sealed under k[0], the newest; a file
+ * without a header then gets one, otherwise such a file answers -ENODATA. k is locked memory of the caller's.
+ * On success *held stays locked for reading until file_xattr_end, so that no epoch goes meanwhile. */
 struct file_xattr_keys {
     uint8_t id[ID_BYTES];
-    uint8_t key[LFS_KEY_BYTES]; /* FILE_SUB_XATTR of that epoch's file key */
+    int count;
+    struct {
+        uint16_t epoch;
+        uint8_t key[LFS_KEY_BYTES]; /* FILE_SUB_XATTR of that epoch's file key */
+    } k[2];
 };
-int file_xattr_keys(struct node *n, bool create, uint16_t epoch, struct file_xattr_keys *k, uint16_t *got);
+int file_xattr_begin(struct node *n, bool writing, struct file_xattr_keys *k, struct file **held);
+void file_xattr_end(struct file *held);
+
+/* Seals every attribute of a file with two keys anew that is not under the newest. Durable with the next sync
+ * of the file. LFS_ERR_CORRUPT, _AUTH: one does not open; the others may be done. */
+int node_rekey_xattrs(struct node *n);
 
 /* The last link is gone (n->removed is set): pending changes need not reach the disk. dir: where it was. */
 void file_removed(struct node *n, struct node *dir);

@@ -31,33 +31,50 @@ static bool can_have(const struct node *n)
 
 /* ---- whose attributes they are ---- */
 
-/* Locked memory: key. */
+/* Locked memory: keys. */
 struct owner {
-    struct file_xattr_keys keys; /* of a file: as file_xattr_keys gave; of a directory: id and key */
-    uint16_t epoch;
+    const struct pd_keys *pd;
+    struct file_xattr_keys keys; /* of a directory: one, of epoch 1 */
+    struct file *held;           /* a file stays locked as long as its keys are in use; NULL: a directory */
 };
 
-static struct xattr_owner binding(const struct node *n, const struct owner *o)
+static struct xattr_owner binding(const struct node *n, const struct owner *o, int key)
 {
     return (struct xattr_owner){
         .kind = S_ISDIR(n->type) ? KIND_DIR_XATTR : KIND_XATTR,
         .suite = n->vol->suite,
-        .epoch = o->epoch,
+        .epoch = o->keys.k[key].epoch,
         .id = o->keys.id,
     };
 }
 
-static int owner_load(struct node *n, bool create, uint16_t epoch, struct owner *o)
+static int owner_load(struct node *n, bool writing, struct owner *o)
 {
-    if (!S_ISDIR(n->type))
-        return file_xattr_keys(n, create, epoch, &o->keys, &o->epoch);
-    o->epoch = 1;
-    memcpy(o->keys.key, n->vol->pd->names.xattr, LFS_KEY_BYTES);
-    return node_dir_id(n, o->keys.id);
+    int r = S_ISDIR(n->type) ? node_dir_id(n, o->keys.id) : file_xattr_begin(n, writing, &o->keys, &o->held);
+    o->pd = node_keys(n);
+    if (!r && !o->pd)
+        r = LFS_ERR_NOKEY;
+    if (!r && S_ISDIR(n->type)) {
+        o->keys.count = 1;
+        o->keys.k[0].epoch = 1;
+        memcpy(o->keys.k[0].key, o->pd->names.xattr, LFS_KEY_BYTES);
+    }
+    return r;
+}
+
+/* Attributes belong to the name as far as ACLs go; owner_load asks for the rest. */
+static int begin(struct node *n, bool change)
+{
+    int r = node_enter_named(n, false);
+    if (!r && change && (r = volume_check_writable(n->vol)) != 0)
+        volume_leave(n->vol);
+    return r;
 }
 
 static void owner_freep(struct owner **o)
 {
+    if (*o && (*o)->held)
+        file_xattr_end((*o)->held);
     locked_free(*o);
 }
 
@@ -78,43 +95,40 @@ static ssize_t open_value(struct node *n, const char *name, const uint8_t *store
                           const struct owner *o, uint8_t *value)
 {
     struct aead *a = thread_aead();
+    int i = 0, epoch = xattr_value_epoch(stored, len);
     if (!a)
         return -ENOMEM;
-    struct xattr_owner b = binding(n, o);
-    int r = aead_set_key(a, n->vol->suite, o->keys.key);
+    while (i < o->keys.count && o->keys.k[i].epoch != epoch)
+        i++;
+    if (i == o->keys.count)
+        return LFS_ERR_CORRUPT;
+    struct xattr_owner b = binding(n, o, i);
+    int r = aead_set_key(a, n->vol->suite, o->keys.k[i].key);
     if (!r)
         r = xattr_value_open(a, &b, name, stored, len, value);
     aead_clear_key(a);
     return r ? r : (ssize_t)(len - XATTR_OVERHEAD);
 }
 
-/* The stored value names the epoch of its key, and loading another key may use the scratch buffer: then it is
- * read again. */
-static ssize_t get_stored(struct node *n, int fd, const char *name, struct owner *o, uint8_t *value,
+static ssize_t get_stored(struct node *n, int fd, const char *name, const struct owner *o, uint8_t *value,
                           size_t size)
 {
     char stored_name[256];
     uint8_t *stored = thread_scratch();
-    int r = xattr_name_encrypt(&n->vol->pd->names, o->keys.id, name, stored_name);
+    int r = xattr_name_encrypt(&o->pd->names, o->keys.id, name, stored_name);
     if (r)
         return r == -ENAMETOOLONG ? -ENODATA : r;
     if (!stored)
         return -ENOMEM;
-    for (;;) {
-        ssize_t len = fgetxattr(fd, stored_name, stored, VALUE_MAX);
-        int epoch = len < 0 ? -errno : xattr_value_epoch(stored, (size_t)len);
-        if (epoch < 0)
-            return epoch;
-        if (size == 0)
-            return len - (ssize_t)XATTR_OVERHEAD;
-        if ((size_t)len - XATTR_OVERHEAD > size)
-            return -ERANGE;
-        if (epoch == o->epoch)
-            return open_value(n, name, stored, (size_t)len, o, value);
-        r = owner_load(n, false, (uint16_t)epoch, o);
-        if (r || epoch != o->epoch)
-            return r && r != -ENODATA ? r : LFS_ERR_CORRUPT;
-    }
+    ssize_t len = fgetxattr(fd, stored_name, stored, VALUE_MAX);
+    r = len < 0 ? -errno : xattr_value_epoch(stored, (size_t)len);
+    if (r < 0)
+        return r;
+    if (size == 0)
+        return len - (ssize_t)XATTR_OVERHEAD;
+    if ((size_t)len - XATTR_OVERHEAD > size)
+        return -ERANGE;
+    return open_value(n, name, stored, (size_t)len, o, value);
 }
 
 static ssize_t get_encrypted(struct node *n, int fd, const char *name, void *value, size_t size)
@@ -122,7 +136,7 @@ static ssize_t get_encrypted(struct node *n, int fd, const char *name, void *val
     if (has_none(fd))
         return -ENODATA;
     CLEANUP(owner_freep) struct owner *o = locked_alloc(sizeof *o);
-    int r = o ? owner_load(n, false, 0, o) : -ENOMEM;
+    int r = o ? owner_load(n, false, o) : -ENOMEM;
     return r ? r : get_stored(n, fd, name, o, value, size);
 }
 
@@ -148,7 +162,7 @@ ssize_t node_getxattr(struct node *n, const char *name, void *value, size_t size
         return -EOPNOTSUPP;
     if (!can_have(n))
         return -ENODATA;
-    int r = tree_begin(n->vol);
+    int r = begin(n, false);
     if (r)
         return r;
     ssize_t got = get(n, name, value, size);
@@ -164,12 +178,12 @@ static int set_sealed(struct node *n, int fd, const char *name, const void *valu
     char stored_name[256];
     uint8_t *stored = thread_scratch();
     struct aead *a = thread_aead();
-    struct xattr_owner b = binding(n, o);
+    struct xattr_owner b = binding(n, o, 0);
     if (!a || !stored)
         return -ENOMEM;
-    int r = xattr_name_encrypt(&n->vol->pd->names, o->keys.id, name, stored_name);
+    int r = xattr_name_encrypt(&o->pd->names, o->keys.id, name, stored_name);
     if (!r)
-        r = aead_set_key(a, n->vol->suite, o->keys.key);
+        r = aead_set_key(a, n->vol->suite, o->keys.k[0].key);
     if (!r)
         r = xattr_value_seal(a, &b, name, value, size, stored);
     aead_clear_key(a);
@@ -183,7 +197,7 @@ static int set(struct node *n, const char *name, const void *value, size_t size,
     if (size > VALUE_MAX - XATTR_OVERHEAD && !is_acl(name))
         return -ENOSPC;
     CLEANUP(owner_freep) struct owner *o = locked_alloc(sizeof *o);
-    int fd, r = !o ? -ENOMEM : is_acl(name) ? 0 : owner_load(n, true, 0, o);
+    int fd, r = !o ? -ENOMEM : is_acl(name) ? 0 : owner_load(n, true, o);
     if (!r)
         r = node_fd_get(n, false, &fd);
     if (r)
@@ -202,7 +216,7 @@ int node_setxattr(struct node *n, const char *name, const void *value, size_t si
 {
     if (!can_have(n) || (!is_acl(name) && !is_encrypted(name)))
         return -EOPNOTSUPP;
-    int r = tree_begin_change(n->vol);
+    int r = begin(n, true);
     return r ? r : tree_end(n->vol, set(n, name, value, size, flags));
 }
 
@@ -212,9 +226,9 @@ static int remove_encrypted(struct node *n, int fd, const char *name)
     if (has_none(fd))
         return -ENODATA;
     CLEANUP(owner_freep) struct owner *o = locked_alloc(sizeof *o);
-    int r = o ? owner_load(n, false, 0, o) : -ENOMEM;
+    int r = o ? owner_load(n, false, o) : -ENOMEM;
     if (!r)
-        r = xattr_name_encrypt(&n->vol->pd->names, o->keys.id, name, stored_name);
+        r = xattr_name_encrypt(&o->pd->names, o->keys.id, name, stored_name);
     if (!r && fremovexattr(fd, stored_name))
         r = -errno;
     return r == -ENAMETOOLONG ? -ENODATA : r;
@@ -239,7 +253,7 @@ int node_removexattr(struct node *n, const char *name)
 {
     if (!can_have(n) || (!is_acl(name) && !is_encrypted(name)))
         return -EOPNOTSUPP;
-    int r = tree_begin_change(n->vol);
+    int r = begin(n, true);
     return r ? r : tree_end(n->vol, remove_attr(n, name));
 }
 
@@ -272,7 +286,7 @@ static int list_one(struct node *n, const char *stored, const struct owner *o, s
         return list_add(l, stored);
     if (!o || strncmp(stored, XATTR_STORED_PREFIX, sizeof XATTR_STORED_PREFIX - 1) != 0)
         return 0;
-    int r = xattr_name_decrypt(&n->vol->pd->names, o->keys.id, stored, name);
+    int r = xattr_name_decrypt(&o->pd->names, o->keys.id, stored, name);
     if (r == LFS_ERR_AUTH || r == LFS_ERR_CORRUPT) {
         volume_note(n->vol, r);
         return 0;
@@ -286,8 +300,9 @@ static int list_all(struct node *n, int fd, struct listing *l)
     int r = o ? 0 : -ENOMEM;
     bool none = has_none(fd);
     if (!r && !none)
-        r = owner_load(n, false, 0, o);
-    if (r == -ENODATA) {
+        r = owner_load(n, false, o);
+    /* Of a locked directory whose own name can be seen, the rest is shown. */
+    if (r == -ENODATA || (r == LFS_ERR_NOKEY && S_ISDIR(n->type))) {
         none = true;
         r = 0;
     }
@@ -317,7 +332,7 @@ ssize_t node_listxattr(struct node *n, char *list, size_t size, bool with_truste
     struct listing l = {.list = list, .size = size, .with_trusted = with_trusted};
     if (!can_have(n))
         return 0;
-    int r = tree_begin(n->vol);
+    int r = begin(n, false);
     if (r)
         return r;
     r = tree_end(n->vol, list_node(n, &l));

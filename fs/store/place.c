@@ -155,7 +155,7 @@ static int sync_entries(struct node *dir)
     return r && dir->removed ? 0 : r;
 }
 
-static struct node *parent_ref(struct node *n)
+struct node *node_parent(struct node *n)
 {
     pthread_rwlock_rdlock(&n->vol->tree_lock);
     struct node *parent = n->parent;
@@ -168,11 +168,11 @@ static struct node *parent_ref(struct node *n)
 int node_sync_path(struct node *n)
 {
     int r = S_ISDIR(n->type) ? sync_entries(n) : 0;
-    struct node *p = parent_ref(n);
+    struct node *p = node_parent(n);
     while (p) {
         if (!r)
             r = sync_entries(p);
-        struct node *next = parent_ref(p);
+        struct node *next = node_parent(p);
         node_unref(p, 1);
         p = next;
     }

@@ -51,7 +51,7 @@ static int unlink_name(struct node *dir, const char *name)
 
 int node_unlink(struct node *dir, const char *name)
 {
-    int r = tree_begin_change(dir->vol);
+    int r = tree_begin_change(dir);
     return r ? r : tree_end(dir->vol, unlink_name(dir, name));
 }
 
@@ -76,14 +76,10 @@ static int take_dir(const struct entry *e, struct victim *w)
 static int rmdir_entry(const struct entry *e, const struct stat *st, struct victim *w)
 {
     struct node *n;
-    int fd, r = node_obtain(e->dir, st, e->cn.stored, &n);
+    int r = node_obtain(e->dir, st, e->cn.stored, &n);
     if (r)
         return r;
-    r = node_fd_get(n, false, &fd);
-    if (!r) {
-        r = dir_check_empty(fd);
-        node_fd_put(n);
-    }
+    r = dir_check_removable(n);
     node_unref(n, 1);
     if (!r)
         r = victim_get(e, st, w);
@@ -136,6 +132,6 @@ static int rmdir_name(struct node *dir, const char *name)
 
 int node_rmdir(struct node *dir, const char *name)
 {
-    int r = tree_begin_change(dir->vol);
+    int r = tree_begin_change(dir);
     return r ? r : tree_end(dir->vol, rmdir_name(dir, name));
 }

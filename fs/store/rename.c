@@ -1,5 +1,6 @@
 /* rename: finding out what stands where, locking it, and choosing the move. */
 #include "fs/store/rename.h"
+#include "fs/store/rotate.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -86,8 +87,11 @@ static int lock_sides(struct side *from, struct side *to, struct dir_set *set)
 /* 1: nothing is to be done. */
 static int check(const struct side *from, const struct side *to, unsigned flags)
 {
-    if (!from->there || from->e.dir->removed || to->e.dir->removed)
-        return -ENOENT;
+    int r = entry_check(&from->e);
+    if (!r)
+        r = entry_check(&to->e);
+    if (r || !from->there)
+        return r ? r : -ENOENT;
     if (flags & RENAME_EXCHANGE)
         return !to->there ? -ENOENT : same_inode(&from->st, &to->st);
     if (!to->there)
@@ -104,9 +108,13 @@ static int check(const struct side *from, const struct side *to, unsigned flags)
 /* A directory to be replaced needs a node, whose descriptor tells whether it is empty. */
 static int find_nodes(struct side *from, struct side *to)
 {
-    from->n = node_find(from->e.dir->vol, &from->st);
-    if (!to->there)
-        return 0;
+    int r = 0;
+    if (rotate_is_on(from->e.dir->vol)) /* it must have a node to be noted by */
+        r = node_obtain(from->e.dir, &from->st, from->e.cn.stored, &from->n);
+    else
+        from->n = node_find(from->e.dir->vol, &from->st);
+    if (r || !to->there)
+        return r;
     if (S_ISDIR(to->st.st_mode))
         return node_obtain(to->e.dir, &to->st, to->e.cn.stored, &to->n);
     to->n = node_find(to->e.dir->vol, &to->st);
@@ -122,6 +130,10 @@ static void note_changes(struct side *from, struct side *to)
         from->n->meta_dirty = true;
     if (to->n)
         to->n->meta_dirty = true;
+    if (from->n)
+        rotate_moved(from->n);
+    if (to->n && !to->n->removed)
+        rotate_moved(to->n);
 }
 
 static int rename_locked(struct side *from, struct side *to, unsigned flags, struct victim *w)
@@ -175,7 +187,7 @@ static int rename_names(struct node *dir, const char *name, struct node *newdir,
         return r;
     r = entry_get(newdir, newname, &to.e);
     if (!r) {
-        r = rename_sides(&from, &to, flags);
+        r = from.e.pd == to.e.pd ? rename_sides(&from, &to, flags) : -EXDEV;
         entry_put(&to.e);
     }
     entry_put(&from.e);
@@ -187,6 +199,6 @@ int node_rename(struct node *dir, const char *name, struct node *newdir, const c
     bool known = (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE)) == 0;
     if (!known || flags == (RENAME_NOREPLACE | RENAME_EXCHANGE))
         return -EINVAL;
-    int r = tree_begin_change(dir->vol);
+    int r = tree_begin_change(dir);
     return r ? r : tree_end(dir->vol, rename_names(dir, name, newdir, newname, flags));
 }

@@ -17,8 +17,9 @@ struct side {
 struct crossing {
     enum { CROSS_NONE, CROSS_DIR, CROSS_LINK } kind;
     const struct side *from, *to;
-    int fd;            /* of the directory that moves */
-    struct dirrec rec; /* as it was */
+    int fd;                     /* of the directory that moves */
+    struct dirrec rec;          /* as it was */
+    const struct pd_keys *keys; /* of the record */
     char tmp[TMP_NAME_MAX];
     struct stat st; /* of the new link */
 };

@@ -19,14 +19,18 @@ static int begin_dir(struct crossing *c)
         c->fd = fd_openat(v, c->from->e.fd, c->from->e.cn.stored, O_PATH | O_DIRECTORY, 0);
     if (c->fd < 0)
         return c->fd;
-    int r = record_read(v, c->fd, &c->rec);
+    struct pd *pd = NULL;
+    int r = record_read(v, c->fd, &c->rec, &pd);
+    c->keys = pd_keys(pd);
+    if (!r && !c->keys)
+        r = LFS_ERR_NOKEY;
     if (!r && !record_fits(&c->rec, c->from->e.id))
         r = LFS_ERR_AUTH;
     if (!r) {
         both = c->rec;
         memcpy(both.parent[0], c->from->e.id, ID_BYTES);
         memcpy(both.parent[1], c->to->e.id, ID_BYTES);
-        r = record_update(v, c->fd, &both, true);
+        r = record_update(v, c->fd, &both, c->keys, true);
     }
     if (r) {
         close(c->fd);
@@ -40,11 +44,11 @@ static int begin_link(struct crossing *c)
     const struct entry *from = &c->from->e, *to = &c->to->e;
     struct volume *v = from->dir->vol;
     char target[SYMLINK_PLAIN_MAX + 1];
-    int r = link_read(v, from->fd, from->cn.stored, from->id, target);
+    int r = link_read(v, from->fd, from->cn.stored, from->keys, from->id, target);
     if (r)
         return r;
     tmp_name(v, c->tmp);
-    r = link_make(v, to->fd, to->id, target, c->tmp);
+    r = link_make(v, to->fd, to->keys, to->id, target, c->tmp);
     if (r)
         return r;
     link_copy_attributes(to->fd, c->tmp, &c->from->st);
@@ -75,7 +79,7 @@ int crossing_begin(const struct side *from, const struct side *to, struct crossi
 void crossing_abort(struct crossing *c)
 {
     if (c->kind == CROSS_DIR) {
-        record_update(c->from->e.dir->vol, c->fd, &c->rec, false);
+        record_update(c->from->e.dir->vol, c->fd, &c->rec, c->keys, false);
         close(c->fd);
     } else if (c->kind == CROSS_LINK) {
         link_remove(c->to->e.fd, c->tmp);
@@ -94,7 +98,7 @@ static int finish_dir(struct crossing *c)
     if (!r)
         r = dir_fd_sync(v, c->from->e.fd);
     if (!r)
-        r = record_update(v, c->fd, &d, false);
+        r = record_update(v, c->fd, &d, c->keys, false);
     close(c->fd);
     return r;
 }

@@ -84,16 +84,6 @@ static int move_to_name(struct side *from, struct side *to, struct victim *w)
 
 /* ---- a directory over an empty one ---- */
 
-static int check_empty(struct side *s)
-{
-    int fd, r = s->n ? node_fd_get(s->n, false, &fd) : LFS_ERR_MISUSE;
-    if (r)
-        return r;
-    r = dir_check_empty(fd);
-    node_fd_put(s->n);
-    return r;
-}
-
 /* The two change places; where the filesystem can't, the empty one makes room first. tmp gets the name where
  * the empty one then is, in the directory *fd. */
 static int swap_dirs(struct side *from, struct side *to, const char *tmp, int *fd)
@@ -138,7 +128,7 @@ static int move_over_dir(struct side *from, struct side *to, struct victim *w)
     struct volume *v = from->e.dir->vol;
     struct crossing there, back;
     char tmp[TMP_NAME_MAX];
-    int fd, r = check_empty(to);
+    int fd, r = to->n ? dir_check_removable(to->n) : LFS_ERR_MISUSE;
     if (!r)
         r = victim_get(&to->e, &to->st, w);
     if (r)

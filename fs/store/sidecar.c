@@ -108,14 +108,14 @@ static int make_in_sidecar(struct volume *v, int dirfd, const char *encoded, con
     return r;
 }
 
-int link_make(struct volume *v, int dirfd, const uint8_t id[static ID_BYTES], const char *target,
-              const char *stored)
+int link_make(struct volume *v, int dirfd, const struct pd_keys *keys, const uint8_t id[static ID_BYTES],
+              const char *target, const char *stored)
 {
     char encoded[SYMLINK_ENCODED_MAX + 1];
     struct aead *a = thread_aead();
     if (!a)
         return -ENOMEM;
-    int r = symlink_encrypt(a, v->suite, &v->pd->names, id, target, encoded);
+    int r = symlink_encrypt(a, v->suite, &keys->names, id, target, encoded);
     aead_clear_key(a);
     if (r)
         return r;
@@ -156,8 +156,8 @@ int link_remove(int dirfd, const char *stored)
     return 0;
 }
 
-int link_read(struct volume *v, int dirfd, const char *stored, const uint8_t id[static ID_BYTES],
-              char target[static SYMLINK_PLAIN_MAX + 1])
+int link_read(struct volume *v, int dirfd, const char *stored, const struct pd_keys *keys,
+              const uint8_t id[static ID_BYTES], char target[static SYMLINK_PLAIN_MAX + 1])
 {
     char encoded[SYMLINK_ENCODED_MAX + 1], name[LINK_SIDECAR_MAX];
     ssize_t n = readlinkat(dirfd, stored, encoded, SYMLINK_ENCODED_MAX);
@@ -173,7 +173,7 @@ int link_read(struct volume *v, int dirfd, const char *stored, const uint8_t id[
     struct aead *a = thread_aead();
     if (!a)
         return -ENOMEM;
-    int r = symlink_decrypt(a, v->suite, &v->pd->names, id, encoded, (size_t)n, target);
+    int r = symlink_decrypt(a, v->suite, &keys->names, id, encoded, (size_t)n, target);
     aead_clear_key(a);
     return r;
 }

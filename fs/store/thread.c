@@ -1,6 +1,7 @@
 /* What every worker thread keeps for itself. */
 #include "fs/store/volume.h"
 
+#include <sodium.h>
 #include <stdlib.h>
 
 struct thread_state {
@@ -52,6 +53,18 @@ uint8_t *thread_scratch(void)
     if (t && !t->scratch)
         t->scratch = aligned_alloc(PAGE_BYTES, SCRATCH_BYTES);
     return t ? t->scratch : NULL;
+}
+
+void volume_wipe_thread(void)
+{
+    pthread_once(&once, make_key);
+    struct thread_state *t = pthread_getspecific(key);
+    if (!t)
+        return;
+    aead_free(t->aead); /* what a context keeps of the last message goes too */
+    t->aead = NULL;
+    if (t->scratch)
+        sodium_memzero(t->scratch, SCRATCH_BYTES);
 }
 
 void thread_forget_key(void)

@@ -8,19 +8,19 @@
 #include <string.h>
 #include <unistd.h>
 
-int tree_begin(struct volume *v)
+int tree_begin(struct node *n)
 {
-    return volume_enter(v, false);
+    return node_enter(n, false);
 }
 
-int tree_begin_change(struct volume *v)
+int tree_begin_change(struct node *n)
 {
-    int r = volume_enter(v, false);
+    int r = node_enter(n, false);
     if (r)
         return r;
-    r = volume_check_writable(v);
+    r = volume_check_writable(n->vol);
     if (r)
-        volume_leave(v);
+        volume_leave(n->vol);
     return r;
 }
 
@@ -115,14 +115,23 @@ int entry_get(struct node *dir, const char *name, struct entry *e)
         return -ENOTDIR;
     if (dir->removed)
         return -ENOENT;
-    int r = node_dir_id(dir, e->id);
+    int r = node_dir_enter(dir, e->id);
+    e->pd = atomic_load(&dir->pd);
+    e->keys = pd_keys(e->pd);
     if (!r)
-        r = name_encrypt(&dir->vol->pd->names, e->id, name, &e->cn);
+        r = e->keys ? name_encrypt(&e->keys->names, e->id, name, &e->cn) : LFS_ERR_NOKEY;
     if (!r)
         r = node_fd_get(dir, false, &e->fd);
     if (!r)
         e->dir = dir;
     return r;
+}
+
+int entry_check(const struct entry *e)
+{
+    if (e->dir->removed)
+        return -ENOENT;
+    return atomic_load(&e->dir->pd) == e->pd ? 0 : -ESTALE;
 }
 
 void entry_put(struct entry *e)
@@ -180,6 +189,6 @@ static int lookup(struct node *dir, const char *name, struct stat *st, struct no
 
 int node_lookup(struct node *dir, const char *name, struct stat *st, struct node **out)
 {
-    int r = tree_begin(dir->vol);
+    int r = tree_begin(dir);
     return r ? r : tree_end(dir->vol, lookup(dir, name, st, out));
 }

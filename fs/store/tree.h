@@ -6,7 +6,7 @@
 #ifndef LATCHFS_STORE_TREE_H
 #define LATCHFS_STORE_TREE_H
 
-#include "fs/store/node.h"
+#include "fs/store/pd.h"
 #include "latchfs/buf.h"
 #include "latchfs/dirrec.h"
 
@@ -16,9 +16,9 @@
 
 /* ---- public calls: between begin and end ---- */
 
-int tree_begin(struct volume *v);        /* for reading: volume_enter */
-int tree_begin_change(struct volume *v); /* and refuses on a read-only volume */
-int tree_end(struct volume *v, int r);   /* leaves, counts what is corrupt, returns r */
+int tree_begin(struct node *n);        /* for reading: node_enter */
+int tree_begin_change(struct node *n); /* and refuses on a read-only volume */
+int tree_end(struct volume *v, int r); /* leaves, counts what is corrupt, returns r */
 
 /* ---- node table (node.c) ---- */
 
@@ -127,10 +127,15 @@ struct entry {
     struct node *dir;
     int fd;
     uint8_t id[ID_BYTES]; /* of dir */
+    struct pd *pd;        /* of dir */
+    const struct pd_keys *keys;
     struct cipher_name cn;
 };
 int entry_get(struct node *dir, const char *name, struct entry *e);
 void entry_put(struct entry *e);
+/* With the directory locked, before something is put there: -ENOENT if it was removed, -ESTALE if it became a
+ * protected directory since, so that the name is to be looked up again. */
+int entry_check(const struct entry *e);
 /* Raw backing stat; checks the sidecar of a long name. */
 int entry_stat(const struct entry *e, struct stat *st);
 void entry_changed(const struct entry *e);
@@ -160,8 +165,8 @@ int long_name_read(struct volume *v, int dirfd, const char *stored,
                    char encoded[static NAME_ENCODED_MAX + 1]);
 
 /* Makes the backing link dirfd/stored for target in the directory with this id. */
-int link_make(struct volume *v, int dirfd, const uint8_t id[static ID_BYTES], const char *target,
-              const char *stored);
+int link_make(struct volume *v, int dirfd, const struct pd_keys *keys, const uint8_t id[static ID_BYTES],
+              const char *target, const char *stored);
 /* A link made anew gets owner and times of the one it stands for, as far as they can be had. */
 void link_copy_attributes(int dirfd, const char *stored, const struct stat *st);
 /* Removes dirfd/stored and, with its last link, the sidecar. */
@@ -169,29 +174,37 @@ int link_remove(int dirfd, const char *stored);
 /* Name of the sidecar of the link dirfd/stored, "" if it has none. */
 #define LINK_SIDECAR_MAX 64
 void link_sidecar(int dirfd, const char *stored, const struct stat *st, char out[static LINK_SIDECAR_MAX]);
-int link_read(struct volume *v, int dirfd, const char *stored, const uint8_t id[static ID_BYTES],
-              char target[static SYMLINK_PLAIN_MAX + 1]);
+int link_read(struct volume *v, int dirfd, const char *stored, const struct pd_keys *keys,
+              const uint8_t id[static ID_BYTES], char target[static SYMLINK_PLAIN_MAX + 1]);
 /* st_size of the plaintext. */
 int link_fix_size(int dirfd, const char *stored, struct stat *st);
 
 /* ---- directory records (dirrec_io.c) ---- */
 
-/* Reads and checks the record in the directory fd. */
-int record_read(struct volume *v, int fd, struct dirrec *out);
+/* Reads the record in the directory fd without checking its MAC: what it claims. */
+int record_claim(struct volume *v, int fd, struct dirrec *out);
+/* Reads and checks it. LFS_ERR_NOKEY if the keys it asks for are not here. */
+int record_read(struct volume *v, int fd, struct dirrec *out, struct pd **pd);
 bool record_fits(const struct dirrec *d, const uint8_t parent[static ID_BYTES]);
 /* Writes a new directory's record, synced with the directory. */
-int record_create(struct volume *v, int fd, const struct dirrec *d);
+int record_create(struct volume *v, int fd, const struct dirrec *d, const struct pd_keys *keys);
 /* Overwrites it, synced if asked. */
-int record_update(struct volume *v, int fd, const struct dirrec *d, bool sync);
+int record_update(struct volume *v, int fd, const struct dirrec *d, const struct pd_keys *keys, bool sync);
+/* Puts another in its place at once, durable when it returns. */
+int record_replace(struct volume *v, int fd, const struct dirrec *d, const struct pd_keys *keys);
+/* node_dir_id for a look at the entries: LFS_ERR_NOKEY too while they are being locked. */
+int node_dir_enter(struct node *dir, uint8_t id[static ID_BYTES]);
 /* LFS_ERR_AUTH unless the record of dir names parent. */
 int record_check_parent(struct node *dir, struct node *parent);
-void node_set_dir_id(struct node *dir, const uint8_t id[static ID_BYTES]);
+void node_set_dir_id(struct node *dir, const uint8_t id[static ID_BYTES], struct pd *pd);
 
 /* ---- removal (discard.c, victim.c) ---- */
 
 /* Calls fn for every entry but the dots; stops at the first answer that is not 0 and returns it. */
 int dir_scan(int fd, int (*fn)(const char *name, unsigned char type, void *arg), void *arg);
 int dir_check_empty(int fd); /* -ENOTEMPTY if anything but what belongs to the directory itself is in it */
+/* The same of a directory that is to go; LFS_ERR_NOKEY if it is locked: what it holds can't be judged. */
+int dir_check_removable(struct node *dir);
 /* Removes dirfd/name, a directory without entries, with all that belongs to it. */
 int dir_discard(struct volume *v, int dirfd, const char *name);
 /* Removes a half-made thing of whatever type. */

@@ -1,6 +1,7 @@
 /* The life of a volume: created, opened (and replayed), closed. */
 #include "fs/store/ballast.h"
 #include "fs/store/file.h"
+#include "fs/store/pd.h"
 
 #include "latchfs/dirrec.h"
 #include "latchfs/io.h"
@@ -20,20 +21,18 @@
 
 int volume_enter(struct volume *v, bool writing)
 {
+    gate_enter(&v->gate);
     int state = atomic_load(&v->lock_state);
-    if (state == VOLUME_LOCKED || (state == VOLUME_LOCKING && !writing))
-        return LFS_ERR_NOKEY;
-    pthread_rwlock_rdlock(&v->key_lock);
-    if (v->pd)
+    if (state == VOLUME_UNLOCKED || (state == VOLUME_LOCKING && writing))
         return 0;
-    pthread_rwlock_unlock(&v->key_lock);
+    gate_leave(&v->gate);
     return LFS_ERR_NOKEY;
 }
 
 void volume_leave(struct volume *v)
 {
     int saved = errno;
-    pthread_rwlock_unlock(&v->key_lock);
+    gate_leave(&v->gate);
     errno = saved;
 }
 
@@ -81,16 +80,6 @@ int volume_create(int dirfd, const struct keyset *keys)
 
 /* ---- opening ---- */
 
-struct pd_keys *volume_make_keys(const struct keyset *keys)
-{
-    struct pd_keys *pd = locked_alloc(sizeof *pd);
-    if (pd) {
-        pd->set = *keys;
-        name_keys_derive(keys->name_key, &pd->names);
-    }
-    return pd;
-}
-
 static struct volume *volume_alloc(const struct keyset *keys, const struct volume_options *o)
 {
     struct volume *v = calloc(1, sizeof *v);
@@ -101,7 +90,8 @@ static struct volume *volume_alloc(const struct keyset *keys, const struct volum
     v->opt = *o;
     v->suite = keys->suite;
     memcpy(v->id, keys->volume_id, ID_BYTES);
-    pthread_rwlock_init(&v->key_lock, NULL);
+    pthread_mutex_init(&v->pd_lock, NULL);
+    gate_init(&v->gate);
     pthread_rwlock_init(&v->tree_lock, NULL);
     pthread_mutex_init(&v->dirty_lock, NULL);
     pthread_mutex_init(&v->checkpoint_lock, NULL);
@@ -110,7 +100,6 @@ static struct volume *volume_alloc(const struct keyset *keys, const struct volum
     pthread_cond_init(&v->flusher_wake, &monotonic);
     pthread_condattr_destroy(&monotonic);
     v->mark = checkpoint_mark_new();
-    v->pd = volume_make_keys(keys);
     return v;
 }
 
@@ -121,9 +110,10 @@ static void volume_free(struct volume *v)
     ballast_free(v);
     if (v->root_fd >= 0)
         close(v->root_fd);
-    locked_free(v->pd);
+    pd_table_free(v);
     free(v->mark);
-    pthread_rwlock_destroy(&v->key_lock);
+    pthread_mutex_destroy(&v->pd_lock);
+    gate_clear(&v->gate);
     pthread_rwlock_destroy(&v->tree_lock);
     pthread_mutex_destroy(&v->dirty_lock);
     pthread_mutex_destroy(&v->checkpoint_lock);
@@ -155,7 +145,7 @@ int volume_reset_journal(struct volume *v)
 
 static int open_journal(struct volume *v)
 {
-    const uint8_t *key = v->pd->set.journal_key;
+    const uint8_t *key = pd_keys(pd_root(v))->set.journal_key;
     bool writable = !v->opt.read_only;
     int r = journal_open(v->root_fd, v->id, key, writable, &v->journal);
     if (r != LFS_ERR_JOURNAL || !v->opt.ignore_journal || !writable)
@@ -179,16 +169,18 @@ static int64_t suspect_time(const struct volume *v)
     return (began < now ? began : now) - 3600 > 0 ? (began < now ? began : now) - 3600 : 1;
 }
 
-static int open_parts(struct volume *v, const char *path, struct replay_report *report)
+static int open_parts(struct volume *v, const char *path, const struct keyset *keys,
+                      struct replay_report *report)
 {
     struct stat st;
-    if (!v->pd || !v->mark)
-        return -ENOMEM;
+    int r = v->mark ? pd_table_init(v, keys) : -ENOMEM;
+    if (r)
+        return r;
     v->root_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (v->root_fd < 0 || fstat(v->root_fd, &st))
         return -errno;
     v->dev = st.st_dev;
-    int r = open_journal(v);
+    r = open_journal(v);
     if (!r)
         r = node_tables_init(v);
     if (!r)
@@ -213,7 +205,7 @@ int volume_open(const char *path, const struct keyset *keys, const struct volume
     struct volume *v = volume_alloc(keys, o);
     if (!v)
         return -ENOMEM;
-    int r = open_parts(v, path, &none);
+    int r = open_parts(v, path, keys, &none);
     if (report)
         *report = none;
     if (r) {
@@ -248,7 +240,7 @@ int volume_close(struct volume *v)
     int r = v->opt.read_only ? 0 : volume_checkpoint(v);
     if (!r && atomic_load(&v->read_only))
         r = -EROFS;
-    bool clean = !r && !v->opt.read_only && v->pd && journal_used(v->journal) == 0;
+    bool clean = !r && !v->opt.read_only && pd_keys(pd_root(v)) && journal_used(v->journal) == 0;
     int e = journal_close(v->journal, clean);
     volume_free(v);
     return r ? r : e;

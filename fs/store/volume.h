@@ -1,11 +1,12 @@
 /* struct volume, shared by the sources of fs/store only. Lock order (outermost first), see docs/LOCKING.md:
- *   volume.key_lock (read for every call, write to lock and unlock) > volume.checkpoint_lock > file.lock
+ *   volume.pd_lock > volume.gate (every call) > volume.checkpoint_lock > file.lock
  *   > volume.tree_lock > node table shard > fd cache > volume.dirty_lock > journal.append > journal.sync
  * So nothing of file*.c that takes a file's lock (file_fix_stat, file_settle, ...) is called under tree_lock.
  */
 #ifndef LATCHFS_STORE_VOLUME_H
 #define LATCHFS_STORE_VOLUME_H
 
+#include "fs/store/gate.h"
 #include "latchfs/aead.h"
 #include "latchfs/err.h"
 #include "latchfs/keyset.h"
@@ -18,12 +19,7 @@
 struct journal;
 struct node_table;
 struct fd_cache;
-
-/* Keys of one protected directory and what derives from them. locked_alloc'ed. */
-struct pd_keys {
-    struct keyset set;
-    struct name_keys names;
-};
+struct pd_table;
 
 enum lock_state { VOLUME_UNLOCKED, VOLUME_LOCKING, VOLUME_LOCKED };
 
@@ -34,9 +30,10 @@ struct volume {
     uint8_t id[ID_BYTES];
     uint8_t suite;
 
-    pthread_rwlock_t key_lock; /* guards pd and every derived key */
-    struct pd_keys *pd;        /* NULL while locked */
-    _Atomic int lock_state;    /* enum lock_state */
+    pthread_mutex_t pd_lock; /* one locking or unlocking at a time, of the volume or a protected directory */
+    struct gate gate;        /* every call is inside from volume_enter to volume_leave */
+    struct pd_table *pds;    /* pd.h: keys */
+    _Atomic int lock_state;  /* enum lock_state, of the whole */
     atomic_bool read_only;
 
     pthread_rwlock_t tree_lock; /* guards every node's parent and stored; held for writing around a rename,
@@ -58,6 +55,8 @@ struct volume {
     _Atomic int apply_error;         /* of the last putting in place that failed; 0: none */
     struct checkpoint_mark *mark;    /* checkpoint.c's */
     struct ballast *ballast;         /* NULL where fallocate does */
+
+    _Atomic(struct rotation_moves *) rotation; /* what moves while a rotation walks (rotate.h); NULL: none */
 
     /* After an unclean end: files changed since may be longer than their headers say (fresh data that no
      * entry speaks of), so that their lengths are not believed before they were loaded. 0: all lengths are
@@ -81,10 +80,8 @@ void volume_fail_readonly(struct volume *v, int err, const char *what);
 /* Counts corrupt or unauthentic data; returns err unchanged. */
 int volume_note(struct volume *v, int err);
 
-/* volume.c, for volume_lock.c too. */
-struct pd_keys *volume_make_keys(const struct keyset *keys); /* NULL when memory is out */
-int volume_reset_journal(
-    struct volume *v); /* a ring of the wished size, or as much as the disk has room for */
+/* A ring of the wished size, or as much as the disk has room for. */
+int volume_reset_journal(struct volume *v);
 
 /* This thread's AEAD context and a scratch buffer of SCRATCH_BYTES, made at first use, freed at thread end.
  * NULL when memory is out. Keys are cleared by the user of the context after each request. */

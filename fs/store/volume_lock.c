@@ -1,5 +1,6 @@
 /* Locking and unlocking a mounted volume: keys away and back while nodes stay. Statistics. */
 #include "fs/store/file.h"
+#include "fs/store/pd.h"
 
 #include "latchfs/log.h"
 
@@ -13,61 +14,54 @@ int volume_lock_begin(struct volume *v)
     return 0;
 }
 
-static void wipe_node(struct node *n, void *arg)
+/* Nobody is inside any more, and nobody can enter. */
+static int lock_all(struct volume *v, int r)
 {
-    (void)arg;
-    pthread_mutex_lock(&n->file_lock);
-    if (n->file)
-        file_forget_keys(n->file);
-    pthread_mutex_unlock(&n->file_lock);
-}
-
-int volume_lock_finish(struct volume *v)
-{
-    int r = volume_checkpoint(v);
-    atomic_store(&v->lock_state, VOLUME_LOCKED);
-    pthread_rwlock_wrlock(&v->key_lock); /* waits for the calls under way */
-    if (!v->pd) {
-        pthread_rwlock_unlock(&v->key_lock);
-        return r;
-    }
     if (!r && v->journal && !v->opt.read_only)
         r = checkpoint_run(v, true); /* writes that came while the first one ran */
     if (!r && v->journal && !v->opt.read_only && journal_used(v->journal) == 0)
         r = journal_park(v->journal);
-    volume_each_node(v, wipe_node, NULL);
+    pd_wipe_all(v);
     if (v->journal)
         journal_forget_keys(v->journal);
-    locked_free(v->pd);
-    v->pd = NULL;
-    siv_forget(); /* the name keys in every worker's cache */
-    pthread_rwlock_unlock(&v->key_lock);
+    return r;
+}
+
+int volume_lock_finish(struct volume *v)
+{
+    pthread_mutex_lock(&v->pd_lock);
+    int r = volume_checkpoint(v);
+    atomic_store(&v->lock_state, VOLUME_LOCKED);
+    gate_wait(&v->gate);
+    if (pd_keys(pd_root(v)))
+        r = lock_all(v, r);
+    pthread_mutex_unlock(&v->pd_lock);
+    return r;
+}
+
+static int unlock_journal(struct volume *v, const struct keyset *keys)
+{
+    int r = v->journal ? journal_set_key(v->journal, keys->journal_key) : 0;
+    if (!r && v->journal && !v->opt.read_only && journal_ring(v->journal) == 0)
+        r = volume_reset_journal(v);
     return r;
 }
 
 int volume_unlock(struct volume *v, const struct keyset *keys)
 {
-    if (memcmp(keys->volume_id, v->id, ID_BYTES) || keys->suite != v->suite)
+    if (memcmp(keys->volume_id, v->id, ID_BYTES) || keys->suite != v->suite ||
+        memcmp(keys->pd_id, pd_root(v)->id, ID_BYTES))
         return LFS_ERR_MISUSE;
-    struct pd_keys *pd = volume_make_keys(keys);
-    if (!pd)
-        return -ENOMEM;
-    pthread_rwlock_wrlock(&v->key_lock);
-    int r = 0;
-    if (v->journal)
-        r = journal_set_key(v->journal, keys->journal_key);
-    if (!r && v->journal && !v->opt.read_only && journal_ring(v->journal) == 0)
-        r = volume_reset_journal(v);
-    if (r) {
-        if (v->journal)
-            journal_forget_keys(v->journal);
-        locked_free(pd);
-    } else {
-        locked_free(v->pd);
-        v->pd = pd;
+    pthread_mutex_lock(&v->pd_lock);
+    bool locked = atomic_load(&v->lock_state) == VOLUME_LOCKED;
+    int r = locked ? unlock_journal(v, keys) : 0;
+    if (!r)
+        r = pd_set_keys(v, keys);
+    if (!r)
         atomic_store(&v->lock_state, VOLUME_UNLOCKED);
-    }
-    pthread_rwlock_unlock(&v->key_lock);
+    else if (locked && v->journal)
+        journal_forget_keys(v->journal);
+    pthread_mutex_unlock(&v->pd_lock);
     return r;
 }
 

@@ -23,6 +23,7 @@ enum lfs_err {
     LFS_ERR_DENIED = -5010,      /* policy refuses this request */
     LFS_ERR_TIMEOUT = -5011,     /* a deadline passed */
     LFS_ERR_JOURNAL = -5012,     /* the journal is missing or unreadable, or of another volume */
+    LFS_ERR_APPROVAL = -5013,    /* refused until others have approved it */
 };
 
 /* A short lower-case description of err, static storage. Knows both ranges. Not for secrets: it never
@@ -31,7 +32,7 @@ const char *lfs_strerror(int err);
 
 /* The errno (positive) that a program above FUSE sees for err; 0 for err >= 0. The one place where the two
  * ranges meet: CORRUPT, AUTH, UNSUPPORTED, ROLLBACK, JOURNAL -> EIO; NOKEY -> ENOKEY; BUSY -> EBUSY;
- * DENIED -> EACCES; MISUSE -> EINVAL; TIMEOUT -> ETIMEDOUT. */
+ * DENIED, APPROVAL -> EACCES; MISUSE -> EINVAL; TIMEOUT -> ETIMEDOUT. */
 int lfs_errno(int err);
 
 /* Exit codes of all programs, stable, documented in latch(1). */
@@ -45,6 +46,7 @@ enum lfs_exit {
     LFS_EXIT_IO = 6,         /* the system refused: I/O error, no space, permission */
     LFS_EXIT_BUSY = 7,       /* in use: mounted already, mount point busy, lock held */
     LFS_EXIT_NOTVOLUME = 8,  /* no volume there */
+    LFS_EXIT_APPROVAL = 9,   /* waits for the approval of others */
 };
 
 /* The exit code for err (0 -> LFS_EXIT_OK). */

@@ -5,8 +5,14 @@
  * mode 0600; the peer must be the mount's own uid or root. One message asks, one answers, in little-endian
  * integers:
  *
- * - request: version u16 = 1 | kind u16
- * - answer: version u16 = 1 | kind u16 | error i32 (0, or as in err.h) | status, when kind is MOUNTCTL_STATUS
+ * - request: version u16 = 1 | kind u16 | by kind:
+ *   RESOLVE path | PROTECT protected directory's id 16, path | JOB_START job u8, id 16, bytes per second u64
+ * | others nothing. path: length u16, bytes: names with one slash between them, below the mount point, none
+ *   of them empty, "." or ".."; "" is the mount point
+ * - answer: version u16 = 1 | kind u16 | error i32 (0, or as in err.h) | if 0, by kind:
+ *   STATUS status | RESOLVE id 16, flags u8 (1 top, 2 locked) | JOB_STATUS job u8, running u8, result i32,
+ *   id 16, files, files in all, changed, damaged, bytes, bytes in all u64 each, least version u32 |
+ *   DIRS count u16 (256 at most), each: id 16, locked u8, active u32, least u32, last use u64, open files u64
  * - status: volume id 16 | pid u32 | flags u32 | mounted at u64 (seconds since 1970) | nodes, open fds,
  * pinned fds, journal bytes, journal used, authentication failures, checkpoints, journal syncs, open files,
  * WRITE requests: u64 each | replay: unclean u8, entries, files, skipped, torn u64 each | volume path: length
@@ -24,10 +30,18 @@
 #include <stdbool.h>
 
 #define MOUNTCTL_VERSION 1u
-#define MOUNTCTL_REQUEST_BYTES 4u
-#define MOUNTCTL_ANSWER_MAX 8704u
+#define MOUNTCTL_REQUEST_MAX 4128u
+#define MOUNTCTL_ANSWER_MAX 10624u
 
-enum mountctl_kind { MOUNTCTL_STATUS = 1 };
+enum mountctl_kind {
+    MOUNTCTL_STATUS = 1,
+    MOUNTCTL_RESOLVE = 2,   /* path below the mount point -> its protected directory */
+    MOUNTCTL_PROTECT = 3,   /* path, pd id: the empty directory becomes the top of it */
+    MOUNTCTL_DIRS = 4,      /* the protected directories of the mount */
+    MOUNTCTL_JOB_START = 5, /* a rotation (enum mount_job) in a thread of the mount; one at a time */
+    MOUNTCTL_JOB_STATUS = 6,
+    MOUNTCTL_JOB_STOP = 7,
+};
 
 struct mount_status {
     uint8_t volume_id[ID_BYTES];
@@ -54,13 +68,69 @@ int mountctl_status(const char *socket_path, struct mount_status *out);
  * the walk, which returns it. 0 also when there is no mount. */
 int mountctl_each(int (*fn)(const char *socket_path, const struct mount_status *st, void *arg), void *arg);
 
+/* All of these: deadline 30 s; errors of the mount come back as they are. path is relative to the mount
+ * point,
+ * "" for its root. */
+struct mount_resolved {
+    uint8_t pd_id[ID_BYTES];
+    bool top;    /* path is a topmost directory of it */
+    bool locked; /* the mount has no keys of it */
+};
+int mountctl_resolve(const char *socket_path, const char *path, struct mount_resolved *out);
+
+/* The mount leases the keys of pd_id from latch-keyd, then node_protect. */
+int mountctl_protect(const char *socket_path, const char *path, const uint8_t pd_id[static ID_BYTES]);
+
+#define MOUNTCTL_DIRS_MAX 256u
+int mountctl_dirs(const char *socket_path, struct pd_status *out, size_t room, size_t *count);
+
+/* Rotations: the job goes on when the asker is gone; its last state can be asked until the next one starts.
+ */
+enum mount_job { MOUNT_JOB_REWRAP = 1, MOUNT_JOB_REENCRYPT = 2, MOUNT_JOB_SCAN = 3 };
+struct mount_job_status {
+    uint8_t job; /* enum mount_job; 0: none was started */
+    bool running;
+    int32_t result; /* once it is over */
+    uint8_t pd_id[ID_BYTES];
+    struct rotate_progress progress;
+};
+int mountctl_job_start(const char *socket_path, enum mount_job job, const uint8_t pd_id[static ID_BYTES],
+                       uint64_t bytes_per_second); /* LFS_ERR_BUSY: one is running */
+int mountctl_job_status(const char *socket_path, struct mount_job_status *out);
+int mountctl_job_stop(const char *socket_path);
+
 /* ---- for the mount's side ---- */
 
 /* The directory of this user's sockets, without a trailing slash. */
 int mountctl_dir(char *path, size_t size);
 
-/* Encodes the whole answer; returns its length or LFS_ERR_MISUSE. */
+/* What was asked; fields that a kind does not have are zero. */
+struct mountctl_request {
+    uint16_t kind;
+    uint8_t pd_id[ID_BYTES];
+    uint8_t job;
+    uint64_t bytes_per_second;
+    char path[PATH_MAX];
+};
+
+/* Encoders return the length or LFS_ERR_MISUSE (no room, or what the decoder would refuse). Decoders of
+ * answers return the mount's error if that is what came, LFS_ERR_PROTO for anything malformed; *out is
+ * written on success only. */
+int mountctl_encode_request(const struct mountctl_request *q, uint8_t *out, size_t size);
+/* LFS_ERR_PROTO; LFS_ERR_UNSUPPORTED with only kind set in *out. */
+int mountctl_decode_request(const uint8_t *in, size_t len, struct mountctl_request *out);
+
 int mountctl_encode_status(const struct mount_status *st, uint8_t *out, size_t size);
 int mountctl_decode_status(const uint8_t *in, size_t len, struct mount_status *out);
+int mountctl_encode_resolved(const struct mount_resolved *m, uint8_t *out, size_t size);
+int mountctl_decode_resolved(const uint8_t *in, size_t len, struct mount_resolved *out);
+int mountctl_encode_dirs(const struct pd_status *st, size_t count, uint8_t *out, size_t size);
+/* -E2BIG when there are more than room. */
+int mountctl_decode_dirs(const uint8_t *in, size_t len, struct pd_status *out, size_t room, size_t *count);
+int mountctl_encode_job(const struct mount_job_status *st, uint8_t *out, size_t size);
+int mountctl_decode_job(const uint8_t *in, size_t len, struct mount_job_status *out);
+/* An answer without a body: err is 0 or an error. */
+int mountctl_encode_plain(uint16_t kind, int err, uint8_t *out, size_t size);
+int mountctl_decode_plain(uint16_t kind, const uint8_t *in, size_t len);
 
 #endif

@@ -10,7 +10,13 @@
 #include <stdbool.h>
 
 /* Subkeys of a name key (32 bytes), by crypto_kdf with context "latchfsN"; the SIV key has 64 bytes. */
-enum name_subkey { NAME_SUB_SIV = 1, NAME_SUB_DIRREC = 2, NAME_SUB_SYMLINK = 3, NAME_SUB_XATTR = 4 };
+enum name_subkey {
+    NAME_SUB_SIV = 1,
+    NAME_SUB_DIRREC = 2,
+    NAME_SUB_SYMLINK = 3,
+    NAME_SUB_XATTR = 4,
+    NAME_SUB_LABEL = 5, /* the name of the protected directory itself, in the key store */
+};
 #define SIV_KEY_BYTES 64u
 
 struct name_keys { /* keep in locked memory */

@@ -13,6 +13,7 @@
 #include "latchfs/format.h"
 #include "latchfs/keyset.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -78,6 +79,95 @@ int volume_lock_begin(struct volume *v);
 int volume_lock_finish(struct volume *v);
 int volume_unlock(struct volume *v, const struct keyset *keys);
 bool volume_is_locked(const struct volume *v);
+
+/* ---- protected directories ----
+ *
+ * Each directory belongs to one; the root's is the volume's own, and what locks the volume locks all. The
+ * keys of others are given and taken one by one while the rest goes on. Without its keys a protected
+ * directory's own name is there (it belongs to the parent), everything in it answers LFS_ERR_NOKEY. Renames
+ * and links across answer -EXDEV.
+ *
+ * volume_lock_begin/_finish/_unlock above are about the whole volume. */
+
+/* Gives the keys of one, or newer ones in place of those that are there (also for the root's, while it is
+ * unlocked): from the return on no new header is made at an older version than keys->active. Headers that
+ * stand keep theirs until volume_rewrap or volume_reencrypt: a version may be for files with new keys only.
+ * LFS_ERR_NOKEY while the whole volume is locked. */
+int volume_pd_unlock(struct volume *v, const struct keyset *keys);
+
+/* As volume_lock_begin and _finish, for one that is not the root's; between them the caller drops the
+ * kernel's caches of its nodes. Finish makes everything of it durable and in place, then wipes. */
+int volume_pd_lock_begin(struct volume *v, const uint8_t pd_id[static ID_BYTES]);
+int volume_pd_lock_finish(struct volume *v, const uint8_t pd_id[static ID_BYTES]);
+
+/* Calls fn for each that has keys now, or had some since the volume was opened. */
+struct pd_status {
+    uint8_t id[ID_BYTES];
+    bool locked;
+    uint32_t active, least; /* 0 while locked */
+    uint64_t last_use; /* seconds since 1970 of the last open, create or read of a directory in it; 0: none */
+    uint64_t open_files; /* file_open without file_close */
+};
+void volume_pd_each(struct volume *v, void (*fn)(const struct pd_status *st, void *arg), void *arg);
+
+/* As volume_each_node, for the nodes in one protected directory, its topmost directories too. */
+void volume_pd_each_node(struct volume *v, const uint8_t pd_id[static ID_BYTES],
+                         void (*fn)(struct node *n, void *arg), void *arg);
+
+/* The protected directory that a directory's entries belong to, or a file's own; without keys it is what the
+ * record says. *top (may be NULL): the node is a topmost directory of it. [locked] */
+int node_pd_id(struct node *n, uint8_t pd_id[static ID_BYTES], bool *top);
+
+/* The plaintext of the name that n was last found by, and the directory it stands in (referenced), so that
+ * the kernel can be told to forget it: also between volume_pd_lock_begin and _finish. -ESTALE if none is
+ * known.
+ */
+int node_known_name(struct node *n, struct node **parent, char name[static NAME_PLAIN_MAX + 1]);
+
+/* Makes an empty directory the top of the protected directory that keys are of (and gives the keys).
+ * -ENOTEMPTY; LFS_ERR_MISUSE for the volume's root, or a top already. Durable when it returns. */
+int node_protect(struct node *dir, const struct keyset *keys);
+
+/* Wipes every buffer of this thread that may hold plaintext or keys (AEAD context, scratch). For the daemon's
+ * threads after a lock. */
+void volume_wipe_thread(void);
+
+/* ---- rotation ----
+ *
+ * Each walks the ciphertext of the whole tree (no names are decrypted), works on files of one protected
+ * directory, can be cut anywhere and called again, and changes nothing that is right already. Files that
+ * their owner can't write are changed all the same; size and plaintext mtime stay. A damaged file is counted
+ * and passed by. Durable when it returns 0. */
+struct rotate_progress;
+struct rotate_options {
+    uint8_t pd_id[ID_BYTES];
+    uint64_t bytes_per_second; /* 0: no limit; a header counts as 4096 bytes */
+    const atomic_bool *stop;   /* or NULL: -EINTR soon after it is set */
+    void (*progress)(const struct rotate_progress *p, void *arg); /* or NULL; at most every 100 ms */
+    void *arg;
+};
+struct rotate_progress {
+    uint64_t files;       /* of the protected directory seen so far */
+    uint64_t files_total; /* estimate; 0: not known yet */
+    uint64_t changed;     /* files that were not right yet */
+    uint64_t damaged;     /* files that could not be read or authenticated, left as they were */
+    uint64_t bytes;       /* of plaintext re-encrypted */
+    uint64_t bytes_total; /* estimate, for volume_reencrypt */
+    uint32_t least_found; /* least header version seen, after volume_rewrap 0 or the active version */
+};
+
+/* Rewraps every header below the active version. 0 only if the scan was whole and none is left (damaged == 0
+ * but for files without any header). */
+int volume_rewrap(struct volume *v, const struct rotate_options *o, struct rotate_progress *out);
+
+/* Gives every file whose header is below the active version a new file key, chunk by chunk, xattrs too, and a
+ * header at the active version. A file is done when its header has the active version and one filled place:
+ * so the caller rotates the directory key first (EDIT_DIR_ROTATE for data), and a run that was cut is taken
+ * up by calling again. Ends as volume_rewrap: 0 only if nothing is left. */
+int volume_reencrypt(struct volume *v, const struct rotate_options *o, struct rotate_progress *out);
+
+/* Only looks: least_found and counts. */
+int volume_scan_versions(struct volume *v, const struct rotate_options *o, struct rotate_progress *out);
 
 /* Calls fn for every node in memory (no reference is taken; fn must not call back into the store). */
 void volume_each_node(struct volume *v, void (*fn)(struct node *n, void *arg), void *arg);

@@ -6,6 +6,8 @@
     volume     a fresh volume (fast KDF): volume.path, volume.passfile, volume.recovery
     mnt        that volume mounted; mnt.path, mnt / "name"; unmounted afterwards whatever happens
     latch      latch("status", "--json", user=..., input=...) -> Result(returncode, out, err)
+    passfile   a file with the passphrase
+    terminal   terminal("unlock", ...) -> clibox.Terminal: latch at a pseudo terminal of its own
     user       an ordinary user (a pwd entry); skips where there is no way to mount as one
 
 A test that wants options or several mounts: with volume.mount(options="ro") as m: ...
@@ -16,6 +18,7 @@ import os
 import pytest
 
 import harness
+from clibox import Terminal
 
 
 def pytest_configure(config):
@@ -72,3 +75,25 @@ def user(request):
     if os.stat("/dev/fuse").st_mode & 0o006 != 0o006:
         pytest.skip("ordinary users may not open /dev/fuse here")
     return harness.ordinary_user()
+
+
+@pytest.fixture
+def passfile(workdir):
+    path = workdir / "pass"
+    path.write_text(harness.PASSPHRASE + "\n")
+    path.chmod(0o600)
+    return path
+
+
+@pytest.fixture
+def terminal(bins, keyd):
+    opened = []
+
+    def start(*words):
+        opened.append(Terminal([bins.latch, *words], keyd.env))
+        return opened[-1]
+
+    yield start
+    for t in opened:
+        t.process.kill()
+        t.process.wait()

@@ -269,8 +269,8 @@ class Volume:
     def unlock(self):
         return self.latch("unlock", "--passphrase-file", self.passfile, self.path)
 
-    def lock(self):
-        return self.latch("lock", self.path)
+    def lock(self, *options):
+        return self.latch("lock", *options, self.path)
 
     def mount(self, mountpoint=None, options=None, **more):
         return Mount(self, mountpoint or self.path.with_name(self.path.name + ".mnt"), options, **more)

@@ -22,7 +22,7 @@ def test_lock_and_unlock(volume):
     with volume.mount() as m:
         fill(m.path)
         check(m.path)
-        volume.lock().ok()
+        volume.lock("--force").ok()
         for call in (lambda: os.listdir(m.path), lambda: read_file(m / "random4096"), lambda: os.stat(m / "random1"),
                      lambda: os.readlink(m / "link"), lambda: write_file(m / "new", b""), lambda: os.stat(m / "no"),
                      lambda: os.getxattr(m / "random1", f"user.{NAME}"), lambda: os.unlink(m / "random4096"),
@@ -44,7 +44,7 @@ def test_lock_with_open_files(volume):
     with volume.mount() as m:
         with opened(m / "f", os.O_RDWR | os.O_CREAT) as fd:
             os.write(fd, pattern(1, 200000))
-            result = volume.lock().ok()
+            result = volume.lock("--force").ok()
             assert "1 mount" in result.out
             assert errno_of(os.pread, fd, 100, 0) == errno.ENOKEY
             assert errno_of(os.pread, fd, 100, 150000) == errno.ENOKEY
@@ -67,7 +67,7 @@ def test_lock_saves_what_was_written(volume):
     with m:
         for i in range(50):
             write_file(m / f"f{i}", pattern(i, 5000 * i))
-        volume.lock().ok()
+        volume.lock("--force").ok()
         m.crash()
         m.mount().ok()
         for i in range(50):
@@ -90,7 +90,7 @@ def test_lock_under_load(volume):
             p = subprocess.Popen(["/usr/bin/python3", "-c", script, top], stdout=subprocess.PIPE, text=True)
             try:
                 time.sleep(0.5)
-                volume.lock().ok()
+                volume.lock("--force").ok()
                 out, _ = p.communicate(timeout=60)
             finally:
                 p.kill()
@@ -124,7 +124,7 @@ def test_lock_drops_the_page_cache(volume):
 
         with opened(m / "f", os.O_RDONLY) as fd:
             assert resident(fd) == 1024
-            volume.lock().ok()
+            volume.lock("--force").ok()
             assert resident(fd) == 0
             unlock(volume)
             assert os.pread(fd, 4 << 20, 0) == pattern(1, 4 << 20)
@@ -142,7 +142,7 @@ def test_lock_with_a_mapping(volume):
         p = subprocess.Popen(["/usr/bin/python3", "-c", script, m / "f", ready], stdout=subprocess.PIPE)
         try:
             harness.wait_until(ready.exists, what="the mapping")
-            volume.lock().ok()
+            volume.lock("--force").ok()
             ready.unlink()
             out, _ = p.communicate(timeout=60)
         finally:
@@ -159,7 +159,7 @@ def test_lock_after_keyd_was_killed(keyd, volume):
         write_file(m / "f", b"secret")
         keyd.kill()
         keyd.start()
-        result = volume.lock()
+        result = volume.lock("--force")
         assert result.returncode == 0, result.err
         with pytest.raises(OSError) as e:
             read_file(m / "f")
@@ -175,7 +175,7 @@ def test_sync_and_growth_after_unlock(volume):
             for round_number in range(3):
                 f.write(pattern(round_number, 1 << 20))
                 os.fsync(f.fileno())
-                volume.lock().ok()
+                volume.lock("--force").ok()
                 unlock(volume)
         for n in range(20):
             write_file(m / "tmp", pattern(n, 9000))

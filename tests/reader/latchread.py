@@ -3,9 +3,12 @@
 
     latchread.py VOLUME --passphrase-file FILE OUTDIR [--xattrs]
 
-Decrypts a clean volume into OUTDIR, which must not exist or be empty. --key-file or --recovery-file name another
-secret than a passphrase. --xattrs prints the extended attributes as one JSON object: path -> name -> value in
-hexadecimal. What can't be read is reported on standard error and skipped; the exit status is then 1.
+Decrypts a clean volume into OUTDIR, which must not exist or be empty. --key-file, --recovery-file, --identity (a
+recipient's private key) and --command-secret-file (the 32 bytes that a slot's command answers) name another secret
+than a passphrase. --held-dir names the folder with the blobs of held directories; directories whose keys are not
+there are reported and skipped. --names prints the names of the protected directories as one JSON object: id -> name.
+--xattrs prints the extended attributes as one JSON object: path -> name -> value in hexadecimal. What can't be read
+is reported on standard error and skipped; the exit status is then 1.
 """
 
 import argparse
@@ -85,36 +88,77 @@ def unwrap(kek, blob, ad):
 
 # ---- key store ----
 
-STATES = "pending|active|decrypt-only|retired"
-FIELDS = {  # section -> (field, pattern or length of the blob, optional)
+STATES = "pending|active|decrypt-only|retired|destroyed"
+TIME, VERSION = "0|[1-9][0-9]{0,17}", "[1-9][0-9]{0,5}"
+LABEL = r"(?! )[A-Za-z0-9 ._@+-]{1,64}(?<! )"
+FIELDS = {  # section -> (field, pattern or least and greatest length of the blob, optional)
     "volume": [("format", "1", 0), ("id", "[0-9a-f]{32}", 0), ("root", "[0-9a-f]{32}", 0),
-               ("suite", "|".join(SUITES), 0), ("created", "0|[1-9][0-9]*", 0),
-               ("generation", "[1-9][0-9]{0,17}", 0), ("next-slot", "[1-9][0-9]*", 0),
-               ("signing-public", "[0-9a-f]{64}", 0), ("signing-key", 72, 0)],
-    "slot": [("type", "passphrase|keyfile|recovery", 0), ("label", r"[A-Za-z0-9 ._@+-]{1,64}", 1),
-             ("created", "0|[1-9][0-9]*", 0), ("passes", "[1-9][0-9]*", 1), ("memory-kib", "[1-9][0-9]*", 1),
-             ("fast", "yes", 1), ("salt", "[0-9a-f]{32}", 0), ("public", "[0-9a-f]{64}", 0), ("sealed", 104, 0),
-             ("store-key", 80, 0)],
-    "master": [("state", STATES, 0), ("created", "0|[1-9][0-9]*", 0), ("key", 72, 0)],
-    "journal": [("master", "[1-9][0-9]*", 0), ("key", 72, 0)],
-    "dir": [("created", "0|[1-9][0-9]*", 0), ("least", "[1-9][0-9]*", 0), ("name-version", "[1-9][0-9]*", 0),
-            ("name-key", 72, 0)],
-    "key": [("state", STATES, 0), ("created", "0|[1-9][0-9]*", 0), ("master", "[1-9][0-9]*", 0), ("key", 72, 0)],
-    "signature": [("ed25519", 64, 0)],
+               ("suite", "|".join(SUITES), 0), ("environment", LABEL, 1), ("created", TIME, 0),
+               ("generation", "[1-9][0-9]{0,17}", 0), ("next-slot", "[1-9][0-9]*", 0), ("next-backup", VERSION, 1),
+               ("signing-public", "[0-9a-f]{64}", 0), ("signing-key", (72, 72), 0)],
+    "slot": [("type", "passphrase|keyfile|recovery|recipient|command", 0), ("label", LABEL, 1), ("created", TIME, 0),
+             ("passes", "[1-9][0-9]*", 1), ("memory-kib", "[1-9][0-9]*", 1), ("fast", "yes", 1),
+             ("command", "[a-z][a-z0-9-]{0,31}", 1), ("salt", "[0-9a-f]{32}", 1), ("public", "[0-9a-f]{64}", 0),
+             ("sealed", (104, 104), 1), ("blob", (1, 12288), 1), ("store-key", (80, 80), 0)],
+    "master": [("state", STATES, 0), ("created", TIME, 0), ("key", (72, 72), 1)],
+    "journal": [("master", VERSION, 0), ("key", (72, 72), 0)],
+    "dir": [("created", TIME, 0), ("shredded", "yes", 1), ("held", "yes", 1), ("least", VERSION, 1),
+            ("data-version", VERSION, 1), ("name-version", VERSION, 1), ("name-key", (72, 72), 1),
+            ("name", (105, 105), 1)],
+    "key": [("state", STATES, 0), ("created", TIME, 0), ("master", VERSION, 1), ("key", (72, 72), 1)],
+    "backup": [("label", LABEL, 1), ("created", TIME, 0), ("master-least", VERSION, 0), ("master-most", VERSION, 0)],
+    "need": [("least", VERSION, 0), ("most", VERSION, 0)],
+    "signature": [("ed25519", (64, 64), 0)],
 }
-ARGUMENTS = {"volume": "", "slot": " [1-9][0-9]{0,3}", "master": " [1-9][0-9]{0,5}", "journal": "",
-             "dir": " [0-9a-f]{32}", "key": " [0-9a-f]{32} [1-9][0-9]{0,5}", "signature": ""}
+ARGUMENTS = {"volume": "", "slot": " [1-9][0-9]{0,3}", "master": " " + VERSION, "journal": "", "dir": " [0-9a-f]{32}",
+             "key": " [0-9a-f]{32} " + VERSION, "backup": " " + VERSION, "need": f" {VERSION} [0-9a-f]{{32}}",
+             "signature": ""}
 
 
-def parse_blob(lines, name, size):
-    data, piece = b"", 1
-    while len(data) < size:
-        prefix = f"{name}.{piece} = "
-        need(lines and lines[0].startswith(prefix), f"{name} is missing or cut")
-        part = unbase64(lines.pop(0)[len(prefix) :].encode())
-        need(len(part) == min(96, size - len(data)), f"{name} has a piece of wrong length")
+def parse_blob(lines, name, least, most):
+    data, piece, part = b"", 1, bytes(96)
+    while lines and lines[0].startswith(f"{name}.{piece} = ") and len(part) == 96:
+        part = unbase64(lines.pop(0).split(" = ")[1].encode())
+        need(0 < len(part) <= 96, f"{name} has a piece of wrong length")
         data, piece = data + part, piece + 1
+    need(least <= len(data) <= most, f"{name} is missing or cut")
     return data
+
+
+def parse_fields(lines, section):
+    fields = {}
+    for name, what, optional in FIELDS[section]:
+        blob = isinstance(what, tuple)
+        if not lines or not lines[0].startswith(name + (".1 = " if blob else " = ")):
+            need(optional, f"key store: {name} is missing")
+        elif blob:
+            fields[name] = parse_blob(lines, name, *what)
+            need(any(fields[name]) or not optional, f"key store: {name} is empty")
+        else:
+            fields[name] = lines.pop(0)[len(name) + 3 :]
+            need(re.fullmatch(what, fields[name]), f"key store: {name} is not possible")
+    return fields
+
+
+def check_fields(section, f):
+    """What may stand together."""
+    names = set(f)
+    if section == "slot":
+        need(("passes" in f) == ("memory-kib" in f) == (f["type"] == "passphrase"), "a slot's parameters")
+        need("fast" not in f or f["type"] == "passphrase", "a slot's parameters")
+        need(("command" in f) == ("blob" in f) == (f["type"] == "command"), "a slot's command")
+        need(("salt" in f) == ("sealed" in f) == (f["type"] != "recipient"), "a slot's secret")
+        need(int(f.get("salt", "1"), 16), "a slot's salt")
+    elif section in ("master", "key"):
+        need(("key" in f) == (f["state"] != "destroyed"), "a destroyed key")
+        need(section == "master" or ("key" in f) == ("master" in f), "a destroyed key")
+    elif section == "dir" and "shredded" in f:
+        need(names <= {"created", "shredded", "held"}, "a shredded directory")
+    elif section == "dir":
+        need({"least", "name-version", "name-key"} <= names, "a directory lacks its keys")
+    elif section in ("backup", "need"):
+        least, most = [int(f[x]) for x in f if x.endswith(("least", "most"))]
+        need(least <= most, "a backup's versions")
 
 
 def parse_keystore(raw):
@@ -125,19 +169,48 @@ def parse_keystore(raw):
     while lines:
         m = re.fullmatch(r"\[([a-z]+)((?: [0-9a-f]+)*)\]", lines.pop(0))
         need(m and m[1] in FIELDS and re.fullmatch(ARGUMENTS[m[1]], m[2]), "key store has an unknown section")
-        fields = {}
-        for name, what, optional in FIELDS[m[1]]:
-            if isinstance(what, int):
-                fields[name] = parse_blob(lines, name, what)
-            elif lines and lines[0].startswith(name + " = "):
-                fields[name] = lines.pop(0)[len(name) + 3 :]
-                need(re.fullmatch(what, fields[name]), f"key store: {name} is not possible")
-            else:
-                need(optional, f"key store: {name} is missing")
+        fields = parse_fields(lines, m[1])
+        check_fields(m[1], fields)
         sections.append((m[1], m[2].split(), fields))
-    order = "".join(name[0] for name, _, _ in sections)  # volume slot+ master+ journal (dir key+)+ signature
-    need(re.fullmatch("vs{1,16}m{1,64}j(dk{1,16}){1,256}s", order), "key store: sections are missing or out of order")
+    order = "".join("S" if name == "signature" else name[0] for name, _, _ in sections)
+    need(re.fullmatch("vs{0,16}m{1,64}j(dk{1,16}){1,256}(bn*){0,32}S", order) and order.count("n") <= 1024,
+         "key store: sections are missing or out of order")
     return sections
+
+
+def check_numbers(sections):
+    """Numbers ascend, and what is named is there. {directory: {version: fields}}"""
+    volume, last, keys = sections[0][2], {}, {}
+    for name, arguments, f in sections:
+        if name in ("slot", "master", "backup"):
+            need(int(arguments[0]) > last.get(name, 0), "key store: numbers out of order")
+            last[name] = int(arguments[0])
+        elif name == "dir":
+            need(arguments[0] not in keys, "key store: a protected directory stands twice")
+            pd, keys[arguments[0]] = arguments[0], {}
+        elif name == "key":
+            in_place = arguments[0] == pd and all(int(arguments[1]) > v for v in keys[pd])
+            need(in_place, "key store: a key in the wrong place")
+            keys[pd][int(arguments[1])] = f
+        elif name == "need":
+            pair = (int(arguments[0]), arguments[1])
+            need(pair[0] == last["backup"] and pair not in last and pair[1] in keys, "key store: a need of nothing")
+            last[pair] = 1
+    need(last.get("slot", 0) < int(volume["next-slot"]) <= 10000, "key store: the number of the next slot")
+    need(last.get("backup", 0) < int(volume.get("next-backup", 1)), "key store: the number of the next backup")
+    return keys
+
+
+def check_versions(f, keys):
+    """Of one protected directory."""
+    active = [v for v, k in keys.items() if k["state"] == "active"]
+    if "shredded" in f:
+        need(all(k["state"] == "destroyed" for k in keys.values()), "key store: a shredded directory has keys")
+        return
+    need(len(active) == 1 and int(f["least"]) <= active[0], "key store: a directory's versions")
+    need(int(f.get("data-version", 0)) <= active[0], "key store: a directory's data version")
+    need(keys.get(int(f["name-version"]), {}).get("key"), "key store: the name key's version")
+    need(all("key" in k for v, k in keys.items() if v >= int(f["least"])), "key store: a key is missing")
 
 
 def parse_recovery(text):
@@ -167,41 +240,64 @@ def parse_recovery(text):
     return (bits >> 4).to_bytes(32, "big")
 
 
+def parse_identity(text):
+    """32 bytes of a recipient's private key."""
+    lines = [line[15:].strip() for line in text.splitlines() if line.startswith("latch-identity-")]
+    digits = re.sub("[ -]", "", lines[0]).lower() if lines else ""
+    need(re.fullmatch("[0-9a-f]{80}", digits), "not an identity file")
+    key = ""
+    for i in range(16):
+        group, want = digits[5 * i : 5 * i + 5], i
+        for k, digit in zip((4, 3, 2, 1), group):
+            value = int(digit, 16) << k
+            for bit in range(7, 3, -1):
+                value ^= 0x13 << (bit - 4) if value >> bit & 1 else 0
+            want ^= value
+        need(want == int(group[4], 16), f"identity: group {i + 1} has a typing error")
+        key += group[:4]
+    return bytes.fromhex(key)
+
+
 def slot_key(slot, secret):
     salt = bytes.fromhex(slot["salt"])
     if slot["type"] == "passphrase":
-        need("passes" in slot and "memory-kib" in slot, "a slot lacks its parameters")
         passes, kib = int(slot["passes"]), int(slot["memory-kib"])
         need(3 <= passes <= 64 and 65536 <= kib <= 1048576 and passes * kib <= 8388608, "Argon2id out of bounds")
         return nacl.pwhash.argon2id.kdf(32, secret, salt, passes, kib * 1024)
-    person = {"keyfile": b"latchfs-keyfile", "recovery": b"latchfs-recovery"}[slot["type"]]
-    return blake(secret, salt=salt, person=person.ljust(16, b"\0"))
+    return blake(secret, salt=salt, person=f"latchfs-{slot['type']}".encode().ljust(16, b"\0"))
 
 
 class Keys:
     """What the key store gives: suite, journal key, and for each protected directory its keys."""
 
-    def __init__(self, raw, kind, secret):
+    def __init__(self, raw, kind, secret, signer=None, held=None):
         sections = parse_keystore(raw)
-        self.volume = sections[0][2]
+        keys = check_numbers(sections)
+        self.volume, self.held = sections[0][2], held
         self.volume_id, self.suite = bytes.fromhex(self.volume["id"]), SUITES[self.volume["suite"]]
         self.root = bytes.fromhex(self.volume["root"])
         self.public = bytes.fromhex(self.volume["signing-public"])
+        need(signer in (None, self.public), "the key store is signed with another key than expected")
         self.check_signature(raw, sections[-1][2]["ed25519"])
         store_key = self.open_slots(sections, kind, secret)
         seed = self.unwrap("signing-key", store_key, self.volume["signing-key"], bytes(16), 1, 0)
         need(bytes(SigningKey(seed).verify_key) == self.public, "the signing key is not the signer's")
+        states = [f["state"] for name, _, f in sections if name == "master"]
+        need(states.count("active") == 1, "key store: no active master key")
         masters = {
             int(a[0]): self.unwrap("master-key", store_key, f["key"], bytes(16), int(a[0]), 0)
             for name, a, f in sections
-            if name == "master"
+            if name == "master" and "key" in f
         }
-        self.journal = next(
-            self.unwrap("journal-key", masters[int(f["master"])], f["key"], bytes(16), 1, int(f["master"]))
-            for name, _, f in sections
-            if name == "journal"
-        )
-        self.directories = self.open_directories(sections, masters)
+        journal = next(f for name, _, f in sections if name == "journal")
+        by = int(journal["master"])
+        need(by in masters, "key store: the journal key's master key is missing")
+        self.journal = self.unwrap("journal-key", masters[by], journal["key"], bytes(16), 1, by)
+        self.directories = {}
+        for name, (pd, *_), f in (s for s in sections if s[0] == "dir"):
+            check_versions(f, keys[pd])
+            self.open_directory(bytes.fromhex(pd), f, keys[pd], masters)
+        need(isinstance(self.directories.get(self.root), Protected), "key store: the keys of the root are missing")
 
     def check_signature(self, raw, signature):
         try:
@@ -215,45 +311,63 @@ class Keys:
 
     def open_slots(self, sections, kind, secret):
         """The key store key, by the first slot that the secret opens."""
-        number = {"passphrase": 1, "keyfile": 2, "recovery": 3}[kind]
+        number = {"passphrase": 1, "keyfile": 2, "recovery": 3, "recipient": 4, "command": 5}[kind]
         for name, arguments, slot in sections:
             if name != "slot" or slot["type"] != kind:
                 continue
             try:
-                key = slot_key(slot, secret)
-                plain = self.unwrap("slot-key", key, slot["sealed"], bytes(16), int(arguments[0]), number)
+                private = secret
+                if kind != "recipient":
+                    key = slot_key(slot, secret)
+                    plain = self.unwrap("slot-key", key, slot["sealed"], bytes(16), int(arguments[0]), number)
+                    private = plain[:32]
+                need(crypto_scalarmult_base(private).hex() == slot["public"], "a slot's key pair does not fit")
             except Bad:
                 continue
-            need(crypto_scalarmult_base(plain[:32]).hex() == slot["public"], "a slot's key pair does not fit")
-            need(plain[32:] == self.public, "the key store is signed by somebody who could not open it")
-            return SealedBox(PrivateKey(plain[:32])).decrypt(slot["store-key"])
+            if kind != "recipient":
+                need(plain[32:] == self.public, "the key store is signed by somebody who could not open it")
+            try:
+                return SealedBox(PrivateKey(private)).decrypt(slot["store-key"])
+            except nacl.exceptions.CryptoError:
+                raise Bad("the key store key in a slot does not open") from None
         raise Bad("no slot opens with this secret")
 
-    def open_directories(self, sections, masters):
-        """{id: (directory keys by version, name key)}"""
-        out = {}
-        for name, arguments, f in sections:
-            if name == "dir":
-                pd, directory = bytes.fromhex(arguments[0]), f
-                need(pd not in out, "key store: a protected directory stands twice")
-                out[pd] = ({}, None, int(f["least"]))
-            elif name == "key":
-                version, by = int(arguments[1]), int(f["master"])
-                need(bytes.fromhex(arguments[0]) == pd and by in masters, "key store: a key in the wrong place")
-                key = self.unwrap("directory-key", masters[by], f["key"], pd, version, by)
-                out[pd][0][version] = key
-                if version == int(directory["name-version"]):
-                    names = self.unwrap("name-key", key, directory["name-key"], pd, 1, version)
-                    out[pd] = (out[pd][0], names, out[pd][2])
-        need(self.root in out and all(names for _, names, _ in out.values()), "key store: keys are missing")
-        return {pd: Protected(pd, keys, names, least) for pd, (keys, names, least) in out.items()}
+    def open_held(self, pd, version, opening):
+        name = f"{self.volume_id.hex()}.{pd.hex()}.{version}"
+        with open(os.path.join(self.held, name), "rb") as f:
+            return self.unwrap("held-blob", opening, f.read(73), pd, version, version)
+
+    def open_directory(self, pd, f, keys, masters):
+        """A Protected, or in its place the reason why there is none."""
+        if "shredded" in f or ("held" in f and not self.held):
+            self.directories[pd] = "its keys were destroyed" if "shredded" in f else "its keys are held elsewhere"
+            return
+        opened = {}
+        for version, k in keys.items():
+            if "key" not in k:
+                continue
+            by, kind = int(k["master"]), "held-key" if "held" in f else "directory-key"
+            need(by in masters, "key store: a key's master key is missing")
+            opened[version] = self.unwrap(kind, masters[by], k["key"], pd, version, by)
+            if "held" in f:
+                opened[version] = self.open_held(pd, version, opened[version])
+        by = int(f["name-version"])
+        name_key = self.unwrap("name-key", opened[by], f["name-key"], pd, 1, by)
+        name = self.open_name(pd, f["name"], name_key) if "name" in f else ""
+        self.directories[pd] = Protected(pd, opened, name_key, int(f["least"]), name)
+
+    def open_name(self, pd, blob, name_key):
+        plain = self.unwrap("directory-name", subkey(name_key, b"latchfsN", 5), blob, pd, 1, 1)
+        name, zeros = plain[1 : 1 + plain[0]], plain[1 + plain[0] :]
+        need(plain[0] <= 64 and not any(zeros) and re.fullmatch(LABEL.encode(), name), "a directory's name")
+        return name.decode()
 
 
 class Protected:
     """The keys of a protected directory."""
 
-    def __init__(self, pd, keys, name_key, least):
-        self.id, self.keys, self.least = pd, keys, least
+    def __init__(self, pd, keys, name_key, least, name):
+        self.id, self.keys, self.least, self.name = pd, keys, least, name
         self.siv = subkey(name_key, b"latchfsN", 1, 64)
         self.record, self.symlink, self.xattr = (subkey(name_key, b"latchfsN", i) for i in (2, 3, 4))
 
@@ -427,6 +541,7 @@ class Directory:
         need(any(self.id) and any(parents[0]), "impossible directory record")
         need(pd in keys.directories, "unknown protected directory")
         self.protected = keys.directories[pd]
+        need(isinstance(self.protected, Protected), self.protected)
         need(blake(raw[:480], self.protected.record) == raw[480:], "the directory record's MAC")
         need((parent or self.id) in parents, "the directory stands at another place than its record says")
 
@@ -556,31 +671,38 @@ class Reader:
 
 def read_secret(args):
     """(kind of slot, secret)"""
-    files = {"passphrase": args.passphrase_file, "keyfile": args.key_file, "recovery": args.recovery_file}
-    for kind, path in files.items():
-        if path:
-            with open(path, "rb") as f:
-                raw = f.read(65536)
-            if kind == "passphrase":
-                raw = raw[:-1] if raw.endswith(b"\n") else raw
-            return kind, parse_recovery(raw.decode()) if kind == "recovery" else raw
-    raise Bad("name a file with a secret")
+    files = {"passphrase": args.passphrase_file, "keyfile": args.key_file, "recovery": args.recovery_file,
+             "recipient": args.identity, "command": args.command_secret_file}
+    kind, path = next((kind, path) for kind, path in files.items() if path)
+    with open(path, "rb") as f:
+        raw = f.read(65536)
+    if kind == "passphrase":
+        return kind, raw[:-1] if raw.endswith(b"\n") else raw
+    need(kind != "command" or len(raw) == 32, "a command answers 32 bytes")
+    readers = {"recovery": parse_recovery, "recipient": parse_identity}
+    return kind, readers[kind](raw.decode()) if kind in readers else raw
 
 
-def main():
+def parse_arguments():
     parser = argparse.ArgumentParser(description="Decrypts a clean latchfs volume.")
     parser.add_argument("volume")
     parser.add_argument("outdir")
     secrets = parser.add_mutually_exclusive_group(required=True)
-    secrets.add_argument("--passphrase-file")
-    secrets.add_argument("--key-file")
-    secrets.add_argument("--recovery-file")
+    for name in ("passphrase-file", "key-file", "recovery-file", "identity", "command-secret-file"):
+        secrets.add_argument("--" + name, metavar="FILE")
+    parser.add_argument("--signing-key", metavar="HEX", type=bytes.fromhex, help="who must have signed the key store")
+    parser.add_argument("--held-dir", metavar="DIR", help="folder with the blobs of held directories")
     parser.add_argument("--xattrs", action="store_true", help="print extended attributes as JSON")
-    args = parser.parse_args()
+    parser.add_argument("--names", action="store_true", help="print names of protected directories as JSON")
+    return parser.parse_args()
+
+
+def main():
+    args = parse_arguments()
     volume, outdir = os.fsencode(args.volume), os.fsencode(args.outdir)
     try:
         with open(os.path.join(volume, b"latchfs.ini"), "rb") as f:
-            keys = Keys(f.read(262145), *read_secret(args))
+            keys = Keys(f.read(262145), *read_secret(args), args.signing_key, args.held_dir)
         check_journal(volume, keys)
         if os.path.isdir(outdir):
             os.rmdir(outdir)
@@ -591,6 +713,9 @@ def main():
         return 1
     if args.xattrs:
         print(json.dumps(reader.xattrs, indent=1, sort_keys=True))
+    if args.names:
+        known = {pd.hex(): d.name for pd, d in keys.directories.items() if isinstance(d, Protected)}
+        print(json.dumps(known, indent=1, sort_keys=True))
     return 1 if reader.problems else 0
 
 

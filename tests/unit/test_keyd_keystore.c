@@ -1,12 +1,21 @@
 /* The codec of latchfs.ini. */
-#include "keyd_support.h"
+#include "store_support.h"
 
-static struct store_text store;
+#include "keystore_vector.h"
+
+static struct store_text store; /* two slots, no more */
+static struct opened full;      /* every kind of section */
 
 static int setup(void **state)
 {
+    static const uint8_t seed[32] = {7};
+    uint8_t public_key[32];
+    struct secret *key_file = key_file_of(1);
     (void)state;
     store = make_store();
+    crypto_scalarmult_base(public_key, seed);
+    full = make_full(key_file, public_key);
+    secret_free(key_file);
     return 0;
 }
 
@@ -14,6 +23,7 @@ static int teardown(void **state)
 {
     (void)state;
     drop_store(&store);
+    drop_opened(&full);
     return 0;
 }
 
@@ -29,19 +39,25 @@ static int parse(const char *text, size_t len, unsigned *line)
     return r;
 }
 
-/* The store with the first `from` replaced. */
+/* The text with the first `from` replaced. */
+static char *replaced_in(const char *ini, size_t ini_len, const char *from, const char *to, size_t *len)
+{
+    const char *at = memmem(ini, ini_len, from, strlen(from));
+    if (!at)
+        fail_msg("the store has no %s", from);
+    size_t head = (size_t)(at - ini), n = strlen(from), m = strlen(to);
+    char *out = malloc(ini_len + m + 1);
+    assert_non_null(out);
+    memcpy(out, ini, head);
+    memcpy(out + head, to, m);
+    memcpy(out + head + m, at + n, ini_len - head - n);
+    *len = ini_len - n + m;
+    return out;
+}
+
 static char *replaced(const char *from, const char *to, size_t *len)
 {
-    char *at = memmem(store.ini, store.len, from, strlen(from));
-    assert_non_null(at);
-    size_t head = (size_t)(at - store.ini), n = strlen(from), m = strlen(to);
-    char *out = malloc(store.len + m + 1);
-    assert_non_null(out);
-    memcpy(out, store.ini, head);
-    memcpy(out + head, to, m);
-    memcpy(out + head + m, at + n, store.len - head - n);
-    *len = store.len - n + m;
-    return out;
+    return replaced_in(store.ini, store.len, from, to, len);
 }
 
 static void round_trip(void **state)
@@ -60,6 +76,64 @@ static void round_trip(void **state)
     assert_true(keystore_signed_by(store.ini, store.len, ks->signing_public));
     assert_int_equal(keystore_encode(ks, &text, &len), 0);
     assert_true(len < store.len && memcmp(text, store.ini, len) == 0);
+    free(text);
+    keystore_free(ks);
+}
+
+static const struct keystore_dir *dir_where(const struct keystore *ks, bool shredded, bool held, bool named)
+{
+    for (uint32_t i = 0; i < ks->dir_count; i++) {
+        const struct keystore_dir *d = &ks->dirs[i];
+        if (d->shredded == shredded && d->held == held && d->named == named)
+            return d;
+    }
+    fail_msg("no such directory");
+    return NULL;
+}
+
+static void round_trip_of_everything(void **state)
+{
+    struct keystore *ks;
+    char *text;
+    size_t len;
+    assert_int_equal(keystore_parse(full.ini, full.len, &ks, NULL), 0);
+    assert_string_equal(ks->environment, "production");
+    assert_int_equal(ks->slot_count, 5);
+    assert_int_equal(ks->slots[3].type, SLOT_RECIPIENT);
+    assert_true(sodium_is_zero(ks->slots[3].sealed, sizeof ks->slots[3].sealed));
+    assert_string_equal(ks->slots[3].label, "officer");
+    assert_int_equal(ks->slots[4].type, SLOT_COMMAND);
+    assert_string_equal(ks->slots[4].command, "clevis");
+    assert_int_equal(ks->slots[4].blob_len, 300);
+    for (unsigned i = 0; i < 300; i++)
+        assert_int_equal(ks->slots[4].blob[i], (uint8_t)(i * 7));
+    assert_int_equal(ks->masters[0].state, KEY_DESTROYED);
+    assert_int_equal(dir_where(ks, true, false, false)->keys[0].state, KEY_DESTROYED);
+    assert_true(dir_where(ks, false, true, true)->least == 1);
+    const struct keystore_dir *d = dir_where(ks, false, false, true);
+    assert_int_equal(d->least, 2);
+    assert_int_equal(d->data_version, 3);
+    assert_int_equal(d->keys[0].state, KEY_DESTROYED);
+    assert_int_equal(ks->next_backup, 3);
+    assert_string_equal(ks->backups[0].label, "tape 7");
+    assert_int_equal(ks->backups[0].need_count, 3);
+    assert_int_equal(ks->backups[1].needs[1].most, 3);
+    assert_int_equal(keystore_encode(ks, &text, &len), 0);
+    assert_true(len < full.len && memcmp(text, full.ini, len) == 0);
+    free(text);
+    keystore_free(ks);
+}
+
+/* A file from before these sections stays the same, byte for byte. */
+static void older_files_stay(void **state)
+{
+    struct keystore *ks;
+    char *text;
+    size_t len;
+    assert_int_equal(keystore_parse(vector_keystore, sizeof vector_keystore - 1, &ks, NULL), 0);
+    assert_int_equal(keystore_encode(ks, &text, &len), 0);
+    assert_memory_equal(text, vector_keystore, len);
+    assert_true(keystore_signed_by(vector_keystore, sizeof vector_keystore - 1, ks->signing_public));
     free(text);
     keystore_free(ks);
 }
@@ -87,29 +161,65 @@ static void many_directories(void **state)
     free(ini);
 }
 
+/* Parses and is signed: what anybody would believe. */
+static bool believed(const char *text, size_t len)
+{
+    struct keystore *ks = NULL;
+    bool yes = keystore_parse(text, len, &ks, NULL) == 0 && keystore_signed_by(text, len, ks->signing_public);
+    keystore_free(ks);
+    return yes;
+}
+
 /* No changed file is both taken and signed. */
-static void bit_flips(void **state)
+static void flip_bits(const char *ini, size_t len, int times)
 {
     struct rng rng = {2026};
-    char *text = exact_copy(store.ini, store.len);
-    struct keystore *ks = NULL;
-    for (int i = 0; i < 4000; i++) {
-        size_t at = rng_below(&rng, store.len);
+    char *text = exact_copy(ini, len);
+    for (int i = 0; i < times; i++) {
+        size_t at = rng_below(&rng, len);
         char bit = (char)(1 << rng_below(&rng, 8));
         text[at] ^= bit;
-        if (keystore_parse(text, store.len, &ks, NULL) == 0) {
-            assert_false(keystore_signed_by(text, store.len, ks->signing_public));
-            keystore_free(ks);
-        }
+        assert_false(believed(text, len));
         text[at] ^= bit;
     }
     free(text);
+}
+
+static void bit_flips(void **state)
+{
+    flip_bits(store.ini, store.len, 4000);
+    flip_bits(full.ini, full.len, 8000);
 }
 
 static void truncations(void **state)
 {
     for (size_t len = 0; len < store.len; len += len < 300 ? 1 : 7)
         assert_int_not_equal(parse(store.ini, len, NULL), 0);
+    for (size_t len = 0; len < full.len; len += 3)
+        assert_int_not_equal(parse(full.ini, len, NULL), 0);
+}
+
+/* Lines that change places, come twice or go. An optional one may be missing, but then nobody signed it. */
+static void lines_moved(void **state)
+{
+    struct rng rng = {7};
+    char *text = malloc(full.len + 200);
+    assert_non_null(text);
+    for (int i = 0; i < 3000; i++) {
+        size_t a = rng_below(&rng, full.len - 1), b = rng_below(&rng, full.len - 1);
+        while (a && full.ini[a - 1] != '\n')
+            a--;
+        while (b && full.ini[b - 1] != '\n')
+            b--;
+        size_t n = (size_t)((char *)memchr(full.ini + a, '\n', full.len - a) + 1 - (full.ini + a));
+        bool drop = rng_below(&rng, 3) == 0;
+        size_t head = drop ? a : b, tail = drop ? a + n : b;
+        memcpy(text, full.ini, head);
+        memcpy(text + head, full.ini + a, drop ? 0 : n);
+        memcpy(text + head + (drop ? 0 : n), full.ini + tail, full.len - tail);
+        assert_false(believed(text, full.len - (tail - head) + (drop ? 0 : n)));
+    }
+    free(text);
 }
 
 static void refuses(void **state)
@@ -167,6 +277,86 @@ static void refuses(void **state)
     }
 }
 
+/* In the store that has everything. */
+static void refuses_in_full(void **state)
+{
+    static const struct {
+        const char *from, *to;
+    } cases[] = {
+        {"environment = production\n", "environment = prod=1\n"},
+        {"environment = production\n", ""}, /* parses, but is not what was signed: see below */
+        {"next-backup = 3\n", "next-backup = 2\n"},
+        {"next-backup = 3\n", "next-backup = 0\n"},
+        {"type = recipient\n", "type = keyfile\n"},
+        {"type = recovery\n", "type = recipient\n"},
+        {"type = command\n", "type = keyfile\n"},
+        {"type = keyfile\n", "type = command\n"},
+        {"command = clevis\n", "command = Clevis\n"},
+        {"command = clevis\n", "command = ../clevis\n"},
+        {"command = clevis\n", ""},
+        {"blob.1 = ", "blob.2 = "},
+        {"blob.4 = ", "blob.5 = "},
+        {"blob.4 = ", "blob.04 = "},
+        {"[master 1]\nstate = destroyed\n", "[master 1]\nstate = retired\n"},
+        {"[master 2]\nstate = active\n", "[master 2]\nstate = destroyed\n"},
+        {"[journal]\nmaster = 2\n", "[journal]\nmaster = 1\n"},
+        {"shredded = yes\n", ""},
+        {"shredded = yes\n", "shredded = yes\nleast = 1\n"},
+        {"held = yes\n", "shredded = yes\nheld = yes\n"},
+        {"least = 2\n", "least = 1\n"}, /* version 1 is destroyed */
+        {"data-version = 3\n", "data-version = 4\n"},
+        {"name-version = 3\n", "name-version = 1\n"},
+        {"[backup 1]\n", "[backup 3]\n"},
+        {"[backup 1]\n", "[backup 2]\n"},
+        {"[backup 1]\n", "[backup 0]\n"},
+        {"[need 1 ", "[need 2 "},
+        {"master-least = 2\n", "master-least = 3\n"},
+        {"master-least = 2\n", "master-least = 0\n"},
+        {"least = 2\nmost = 3\n", "least = 4\nmost = 3\n"},
+        {"label = tape 7\n", "label = tape;7\n"},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        size_t len;
+        struct keystore *ks = NULL;
+        char *text = replaced_in(full.ini, full.len, cases[i].from, cases[i].to, &len);
+        int r = keystore_parse(text, len, &ks, NULL);
+        if (believed(text, len) || (r == 0 && i != 1))
+            fail_msg("%s instead of %s gave %d", cases[i].to, cases[i].from, r);
+        keystore_free(ks);
+        free(text);
+    }
+}
+
+static void blobs_are_limited(void **state)
+{
+    char line[160], *text, *grown;
+    size_t len, n = 0;
+    memset(line, 'A', 128);
+    line[128] = '\0';
+    char *pieces = malloc(140 * 150);
+    assert_non_null(pieces);
+    for (unsigned i = 1; i <= 129; i++)
+        n += (size_t)sprintf(pieces + n, "blob.%u = %s\n", i, line);
+    text = replaced_in(full.ini, full.len, "blob.1 = ", "blob.1 = A\nblob.1 = ", &len);
+    assert_int_equal(parse(text, len, NULL), LFS_ERR_CORRUPT);
+    free(text);
+    /* too many pieces in place of the blob */
+    const char *at = memmem(full.ini, full.len, "blob.1 = ", 9);
+    const char *end = memmem(at, full.len - (size_t)(at - full.ini), "store-key.1", 11);
+    size_t head = (size_t)(at - full.ini), tail = full.len - (size_t)(end - full.ini);
+    grown = malloc(full.len + n);
+    assert_non_null(grown);
+    memcpy(grown, full.ini, head);
+    for (int whole = 0; whole < 2; whole++) {
+        size_t cut = n - (whole ? 0 : strlen("blob.129 = \n") + 128); /* 128 pieces are as many as may be */
+        memcpy(grown + head, pieces, cut);
+        memcpy(grown + head + cut, end, tail);
+        assert_int_equal(parse(grown, head + cut + tail, NULL), whole ? LFS_ERR_CORRUPT : 0);
+    }
+    free(grown);
+    free(pieces);
+}
+
 static void names_the_line(void **state)
 {
     size_t len;
@@ -208,21 +398,21 @@ static void labels(void **state)
     assert_false(keystore_label_ok("a "));
     assert_false(keystore_label_ok("a\nb"));
     assert_false(keystore_label_ok("a;b"));
+    assert_true(keystore_command_ok("a"));
+    assert_false(keystore_command_ok("a_b"));
     assert_false(keystore_label_ok("0123456789012345678901234567890123456789012345678901234567890123456"));
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(round_trip),
-        cmocka_unit_test(many_directories),
-        cmocka_unit_test(bit_flips),
-        cmocka_unit_test(truncations),
-        cmocka_unit_test(refuses),
-        cmocka_unit_test(names_the_line),
-        cmocka_unit_test(refuses_long_lines),
-        cmocka_unit_test(refuses_oversize),
-        cmocka_unit_test(labels),
+        cmocka_unit_test(round_trip),       cmocka_unit_test(round_trip_of_everything),
+        cmocka_unit_test(older_files_stay), cmocka_unit_test(lines_moved),
+        cmocka_unit_test(refuses_in_full),  cmocka_unit_test(blobs_are_limited),
+        cmocka_unit_test(many_directories), cmocka_unit_test(bit_flips),
+        cmocka_unit_test(truncations),      cmocka_unit_test(refuses),
+        cmocka_unit_test(names_the_line),   cmocka_unit_test(refuses_long_lines),
+        cmocka_unit_test(refuses_oversize), cmocka_unit_test(labels),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -1,15 +1,20 @@
 /* The messages of latch-keyd, and their packets. */
 #include "keyd_support.h"
 
+#include "latchfs/keyedit.h"
 #include "proto.h"
 
 #include <sodium.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-static const uint16_t requests[] = {P_HELLO,    P_INIT,        P_UNLOCK,  P_LOCK,        P_SLOT_TEST,
-                                    P_SLOT_ADD, P_SLOT_REMOVE, P_PIN,     P_STATUS,      P_ATTACH,
-                                    P_LEASE,    P_RENEW,       P_REVOKED, P_PUSH_REVOKE, P_PUSH_UNLOCKED};
+static const uint16_t requests[] = {
+    P_HELLO,       P_INIT,         P_UNLOCK,       P_LOCK,          P_SLOT_TEST,  P_ADMIN,
+    P_EDIT,        P_PIN,          P_STATUS,       P_ATTACH,        P_LEASE,      P_RENEW,
+    P_REVOKED,     P_WAIT_REKEYED, P_LOCK_DIR,     P_UNLOCK_DIR,    P_APPROVALS,  P_APPROVE,
+    P_AUDIT_READ,  P_AUDIT_HEAD,   P_AUDIT_ENROLL, P_LEASE_FOR,     P_REKEYED,    P_HELD,
+    P_LOCKED_IDLE, P_REPORT,       P_PUSH_REVOKE,  P_PUSH_UNLOCKED, P_PUSH_REKEY, P_PUSH_HELD,
+};
 
 static struct proto_blob blob(const char *s)
 {
@@ -24,6 +29,8 @@ static struct proto_msg full(uint16_t type)
                           .suite = 1,
                           .cred = 1,
                           .fresh_cred = 2,
+                          .op = EDIT_DIR_ROTATE,
+                          .done = 1,
                           .flags = PF_ALL,
                           .slot = 3,
                           .held = 4,
@@ -31,16 +38,33 @@ static struct proto_msg full(uint16_t type)
                           .lease_s = 6,
                           .grace_s = 7,
                           .pid = 8,
+                          .number = 9,
+                          .idle_s = 10,
+                          .wait_s = 11,
+                          .wait_ms = 12,
+                          .uid = 13,
+                          .offset = UINT64_C(0x0102030405060708),
+                          .failures = 15,
                           .ini = blob("[volume]\n"),
                           .json = blob("{}"),
+                          .log = blob("{}\n"),
                           .secret = blob("word"),
                           .fresh = blob("new word"),
+                          .blob = blob("blob"),
                           .recovery = blob("ABCDE"),
+                          .key = blob("kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk"),
+                          .uses = blob("ddddddddddddddddtttttttt"),
                           .label = blob("label"),
+                          .environment = blob("staging"),
+                          .command = blob("clevis"),
+                          .id = blob("0123"),
                           .path = blob("/mnt"),
                           .keys = keyset_new()};
     memset(m.volume, 0x11, ID_BYTES);
     memset(m.pd, 0x22, ID_BYTES);
+    memset(m.signing_public, 0x66, sizeof m.signing_public);
+    memset(m.public_key, 0x77, sizeof m.public_key);
+    memset(m.signature, 0x88, sizeof m.signature);
     m.keys->count = 2;
     m.keys->versions[1].key[31] = 0x33;
     m.keys->name_key[0] = 0x44;
@@ -84,20 +108,42 @@ static void round_trips(void **state)
     }
 }
 
-/* The bytes of docs/PROTOCOL-keyd.md. */
+/* Bytes written out as in the table of docs/PROTOCOL-keyd.md: a field is its letter. */
+#define V16(x) x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x
+#define V32(x) V16(x), V16(x)
+#define N32(x) x, 0, 0, 0
+#define OK_TEXT N32(0), 0, 0
+
 static void known_bytes(void **state)
 {
-    static const uint8_t unlock[] = {9, 0, 0, 0, '[', 'v', 'o', 'l', 'u', 'm', 'e', ']', '\n',
-                                     1, 4, 0, 0, 0,   'w', 'o', 'r', 'd', 7,   0,   0,   0};
-    static const uint8_t revoked[] = {5, 0, 0, 0, 4, 0, 0, 0};
-    static const uint8_t hello[] = {0, 0, 0, 0, 0, 0, 8, 0, 0, 0};
+    static const uint8_t unlock[] = {N32(9), '[',    'v', 'o', 'l', 'u', 'm',    'e',       ']',    '\n',
+                                     1,      N32(4), 'w', 'o', 'r', 'd', N32(3), V32(0x66), N32(63)};
+    static const uint8_t edit[] = {10,  V16(0x22), N32(9), N32(63),   5,   0,   'l', 'a', 'b',
+                                   'e', 'l',       2,      N32(8),    'n', 'e', 'w', ' ', 'w',
+                                   'o', 'r',       'd',    V32(0x77), 6,   0,   'c', 'l', 'e',
+                                   'v', 'i',       's',    N32(4),    'b', 'l', 'o', 'b'};
+    static const uint8_t revoked[] = {N32(5), N32(4)};
+    static const uint8_t hello[] = {OK_TEXT, N32(8), N32(11)};
+    static const uint8_t lock_dir[] = {OK_TEXT, 1, N32(4)};
+    static const uint8_t wait_rekeyed[] = {V16(0x11), V16(0x22), N32(9), N32(12)};
+    static const uint8_t lease_for[] = {V16(0x11), V16(0x22), N32(13)};
+    static const uint8_t rekeyed[] = {N32(5), V16(0x22), N32(9)};
+    static const uint8_t report[] = {15,       0,   0,   0,   0,   0,   0,   0,   N32(24),
+                                     V16('d'), 't', 't', 't', 't', 't', 't', 't', 't'};
+    static const uint8_t audit_read[] = {8, 7, 6, 5, 4, 3, 2, 1};
+    static const uint8_t approve[] = {4, 0, '0', '1', '2', '3', V32(0x77), V32(0x88), V32(0x88)};
+    static const uint8_t push[] = {V16(0x11), V16(0x22)};
     const struct {
         uint16_t type;
         const uint8_t *bytes;
         size_t len;
-    } cases[] = {{P_UNLOCK, unlock, sizeof unlock},
-                 {P_REVOKED, revoked, sizeof revoked},
-                 {P_HELLO | P_REPLY, hello, sizeof hello}};
+    } cases[] = {{3, unlock, sizeof unlock},          {7, edit, sizeof edit},
+                 {13, revoked, sizeof revoked},       {0x8001, hello, sizeof hello},
+                 {0x800f, lock_dir, sizeof lock_dir}, {14, wait_rekeyed, sizeof wait_rekeyed},
+                 {18, approve, sizeof approve},       {19, audit_read, sizeof audit_read},
+                 {22, lease_for, sizeof lease_for},   {23, rekeyed, sizeof rekeyed},
+                 {26, report, sizeof report},         {0x4003, push, sizeof push},
+                 {0x4004, push, sizeof push}};
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct proto_body b = encoded(cases[i].type);
         assert_int_equal(b.len, cases[i].len);
@@ -165,12 +211,24 @@ static void limits(void **state)
 {
     struct proto_msg m = full(P_UNLOCK);
     struct proto_body b = {0};
-    m.cred = 4;
+    m.cred = 6;
     assert_int_equal(proto_encode(&m, &b), LFS_ERR_MISUSE);
     m.cred = 1;
     m.secret.len = PROTO_SECRET_MAX + 1;
     assert_int_equal(proto_encode(&m, &b), LFS_ERR_MISUSE);
     m.secret.len = 0;
+    assert_int_equal(proto_encode(&m, &b), LFS_ERR_MISUSE);
+    m = (proto_msg_clear(&m), full(P_EDIT));
+    m.op = EDIT_OP_MAX + 1;
+    assert_int_equal(proto_encode(&m, &b), LFS_ERR_MISUSE);
+    m.op = EDIT_SLOT_ADD;
+    m.blob.len = KEYSTORE_BLOB_MAX + 1;
+    assert_int_equal(proto_encode(&m, &b), LFS_ERR_MISUSE);
+    m = (proto_msg_clear(&m), full(P_REPORT));
+    m.uses.len--; /* no whole element */
+    assert_int_equal(proto_encode(&m, &b), LFS_ERR_MISUSE);
+    m = (proto_msg_clear(&m), full(P_AUDIT_ENROLL | P_REPLY));
+    m.key.len--;
     assert_int_equal(proto_encode(&m, &b), LFS_ERR_MISUSE);
     m = (proto_msg_clear(&m), full(99));
     assert_int_equal(proto_encode(&m, &b), LFS_ERR_MISUSE);
@@ -244,7 +302,14 @@ static void bad_packets(void **state)
     while (r == 0 && n++ < 100)
         r = proto_in_packet(&in, packet, PROTO_PACKET_MAX);
     assert_int_equal(r, LFS_ERR_PROTO);
-    assert_true(in.body.cap <= PROTO_BODY_MAX);
+    assert_true(in.body.cap <= PROTO_REQUEST_MAX);
+    proto_in_clear(&in);
+    packet[3] = 0x80; /* replies may be longer */
+    for (r = 0, n = 0; r == 0 && n < 100; n++)
+        r = proto_in_packet(&in, packet, PROTO_PACKET_MAX);
+    assert_int_equal(r, LFS_ERR_PROTO);
+    assert_true(in.body.cap <= PROTO_BODY_MAX && in.body.len > PROTO_REQUEST_MAX);
+    packet[3] = 0;
     proto_in_clear(&in);
     assert_int_equal(proto_in_packet(&in, packet, PROTO_PACKET_MAX), 0);
     packet[4] = 1; /* another serial in the middle of a message */

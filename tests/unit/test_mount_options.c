@@ -29,7 +29,7 @@ static void test_words_and_defaults(void **state)
                  o.ignore_journal);
     assert_string_equal(o.kernel, "");
     assert_int_equal(o.unlock, UNLOCK_NOT);
-    assert_null(o.unlock_file);
+    assert_null(o.unlock_with);
     assert_null(o.keyd_socket);
     assert_null(o.fsname);
     options_clear(&o);
@@ -70,7 +70,7 @@ static void test_read_only_follows_the_last_word(void **state)
     options_clear(&o);
 }
 
-static void test_unlock_files(void **state)
+static void test_unlock_withs(void **state)
 {
     static const struct {
         const char *word;
@@ -79,12 +79,14 @@ static void test_unlock_files(void **state)
         {"passphrase-file=/a b", UNLOCK_PASSPHRASE_FILE},
         {"keyfile=/a b", UNLOCK_KEYFILE},
         {"recovery-file=/a b", UNLOCK_RECOVERY_FILE},
+        {"identity=/a b", UNLOCK_IDENTITY},
+        {"command=/a b", UNLOCK_COMMAND}, /* latch says what a name may be */
     };
     struct options o;
     for (size_t i = 0; i < COUNT(cases); i++) {
         assert_int_equal(PARSE(&o, false, "vol", "mnt", "-o", cases[i].word), 0);
         assert_int_equal(o.unlock, cases[i].how);
-        assert_string_equal(o.unlock_file, "/a b");
+        assert_string_equal(o.unlock_with, "/a b");
         options_clear(&o);
     }
 }
@@ -93,7 +95,7 @@ static void test_escaped_comma(void **state)
 {
     struct options o;
     assert_int_equal(PARSE(&o, false, "vol", "mnt", "-o", "passphrase-file=/a\\,b\\\\c,ro"), 0);
-    assert_string_equal(o.unlock_file, "/a,b\\c");
+    assert_string_equal(o.unlock_with, "/a,b\\c");
     assert_true(o.read_only);
     options_clear(&o);
 }
@@ -126,6 +128,8 @@ static void test_refused(void **state)
         {{"vol", "mnt", "-o", "keyfile="}, "keyfile"},
         {{"vol", "mnt", "-o", "keyfile"}, "keyfile"},
         {{"vol", "mnt", "-o", "keyfile=a,recovery-file=b"}, "only one"},
+        {{"vol", "mnt", "-o", "identity=a,command=b"}, "only one"},
+        {{"vol", "mnt", "-o", "command="}, "needs a value"},
         {{"vol", "mnt", "-x"}, "-x"},
         {{"vol", "mnt", "--nonsense"}, "--nonsense"},
     };
@@ -165,7 +169,7 @@ int main(void)
         cmocka_unit_test(test_root_defaults),
         cmocka_unit_test(test_own_options),
         cmocka_unit_test(test_read_only_follows_the_last_word),
-        cmocka_unit_test(test_unlock_files),
+        cmocka_unit_test(test_unlock_withs),
         cmocka_unit_test(test_escaped_comma),
         cmocka_unit_test(test_fstab_noise_is_ignored),
         cmocka_unit_test(test_refused),

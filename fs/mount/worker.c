@@ -1,0 +1,280 @@
+#include "fs/mount/worker.h"
+
+#include "fs/mount/identity.h"
+#include "fs/mount/wipe.h"
+#include "latchfs/buf.h"
+#include "latchfs/err.h"
+#include "latchfs/log.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#define WORKERS_MIN 2
+#define WORKERS_MAX 4
+#define SPIN_NS 50000
+#define SPIN_CREDIT_MAX 16
+#define WIPE_DEADLINE_S 20
+#define ENDED UINT64_MAX
+
+/* It spins for the next request while that paid lately: a hit earns credit, a miss costs it, and a sleep
+ * that ended at once earns it back. So an idle mount sleeps. */
+struct worker {
+    struct workers *all;
+    pthread_t thread;
+    int epoll, wake; /* wake: eventfd, to wipe */
+    int credit;
+    struct fuse_buf request;
+    size_t request_used; /* the largest since the last wipe */
+    uint64_t wiped;      /* the last order that it has followed, ENDED; guarded by all->lock */
+};
+
+struct workers {
+    struct workers_of of;
+    unsigned started;
+    struct worker each[WORKERS_MAX];
+    atomic_bool spinning; /* one worker at a time */
+    _Atomic uint64_t wipe_order;
+    pthread_mutex_t lock;
+    pthread_cond_t wiped;
+};
+
+static _Thread_local const struct fuse_in_header *request_now;
+static _Thread_local char *reply_buffer;
+static _Thread_local bool forget_request;
+
+const struct fuse_in_header *session_request(void)
+{
+    return request_now;
+}
+
+char *session_reply_buffer(void)
+{
+    return reply_buffer;
+}
+
+void session_forget_request(void)
+{
+    forget_request = true;
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* ---- wiping ---- */
+
+static void tell_wiped(struct worker *w, uint64_t order)
+{
+    pthread_mutex_lock(&w->all->lock);
+    w->wiped = order;
+    pthread_cond_signal(&w->all->wiped);
+    pthread_mutex_unlock(&w->all->lock);
+}
+
+static void wipe_request(struct worker *w)
+{
+    if (w->request.mem)
+        sodium_memzero(w->request.mem, w->request_used);
+    w->request_used = 0;
+}
+
+static void wipe(struct worker *w, uint64_t order)
+{
+    wipe_request(w);
+    if (reply_buffer)
+        madvise(reply_buffer, REQUEST_BYTES_MAX, MADV_DONTNEED); /* zero pages from now on */
+    wipe_thread();
+    tell_wiped(w, order);
+}
+
+/* wiped changes by this thread alone, so it may be read without the lock here. */
+static void follow_order(struct worker *w)
+{
+    uint64_t order = atomic_load(&w->all->wipe_order);
+    if (order != w->wiped)
+        wipe(w, order);
+}
+
+static bool all_wiped(const struct workers *all, uint64_t order)
+{
+    for (unsigned i = 0; i < all->started; i++)
+        if (all->each[i].wiped < order)
+            return false;
+    return true;
+}
+
+int workers_wipe(struct workers *all)
+{
+    if (!all)
+        return 0;
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += WIPE_DEADLINE_S;
+    uint64_t order = atomic_fetch_add(&all->wipe_order, 1) + 1;
+    for (unsigned i = 0; i < all->started; i++)
+        eventfd_write(all->each[i].wake, 1);
+    int err = 0;
+    pthread_mutex_lock(&all->lock);
+    while (!err && !all_wiped(all, order))
+        err = pthread_cond_timedwait(&all->wiped, &all->lock, &until);
+    pthread_mutex_unlock(&all->lock);
+    return err ? LFS_ERR_TIMEOUT : 0;
+}
+
+/* ---- requests ---- */
+
+/* As fuse_session_receive_buf; spins on the device for a while if that paid lately. */
+static int receive_spinning(struct worker *w)
+{
+    struct fuse_session *se = w->all->of.se;
+    int n = fuse_session_receive_buf(se, &w->request);
+    if (n != -EAGAIN || w->credit <= 0 || atomic_exchange(&w->all->spinning, true))
+        return n;
+    for (uint64_t end = now_ns() + SPIN_NS; n == -EAGAIN && now_ns() < end;)
+        n = fuse_session_receive_buf(se, &w->request);
+    atomic_store(&w->all->spinning, false);
+    w->credit += n > 0 ? 1 : -2;
+    if (w->credit > SPIN_CREDIT_MAX)
+        w->credit = SPIN_CREDIT_MAX;
+    return n;
+}
+
+static void sleep_until_request(struct worker *w)
+{
+    struct epoll_event ev;
+    eventfd_t count;
+    uint64_t from = now_ns();
+    if (epoll_wait(w->epoll, &ev, 1, -1) == 1 && ev.data.fd == w->wake)
+        eventfd_read(w->wake, &count);
+    if (now_ns() - from < SPIN_NS && w->credit < SPIN_CREDIT_MAX)
+        w->credit++;
+}
+
+static void answer(struct worker *w, size_t len)
+{
+    if (len > w->request_used)
+        w->request_used = len;
+    request_now = w->request.mem;
+    forget_request = false;
+    fuse_session_process_buf(w->all->of.se, &w->request);
+    if (forget_request)
+        wipe_request(w);
+}
+
+static void serve(struct worker *w)
+{
+    while (!fuse_session_exited(w->all->of.se)) {
+        int n = receive_spinning(w);
+        if (n == -EAGAIN)
+            sleep_until_request(w);
+        else if (n > 0)
+            answer(w, (size_t)n);
+        else if (n != -EINTR)
+            break;
+        follow_order(w);
+    }
+}
+
+/* Each worker sleeps in an epoll of its own: EPOLLEXCLUSIVE makes a request wake one of them, not all. */
+static int make_epoll(struct worker *w)
+{
+    const struct workers_of *of = &w->all->of;
+    struct epoll_event request = {.events = EPOLLIN | EPOLLEXCLUSIVE, .data.fd = of->fd},
+                       end = {.events = EPOLLIN, .data.fd = of->done},
+                       wake = {.events = EPOLLIN, .data.fd = w->wake};
+    w->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (w->wake < 0 || w->epoll < 0 || epoll_ctl(w->epoll, EPOLL_CTL_ADD, of->fd, &request) ||
+        epoll_ctl(w->epoll, EPOLL_CTL_ADD, of->done, &end) ||
+        epoll_ctl(w->epoll, EPOLL_CTL_ADD, w->wake, &wake))
+        return -errno;
+    return 0;
+}
+
+static int set_up(struct worker *w)
+{
+    int r = make_epoll(w);
+    void *buf = mmap(NULL, REQUEST_BYTES_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (!r && buf == MAP_FAILED)
+        r = -ENOMEM;
+    if (buf != MAP_FAILED)
+        reply_buffer = buf;
+    return r ? r : identity_thread();
+}
+
+static void *run(void *arg)
+{
+    struct worker *w = arg;
+    int r = set_up(w);
+    if (r)
+        log_error("a worker cannot start: %s", lfs_strerror(r));
+    else
+        serve(w);
+    wipe(w, ENDED);
+    if (reply_buffer)
+        munmap(reply_buffer, REQUEST_BYTES_MAX);
+    free(w->request.mem);
+    lfs_close_fd(&w->epoll);
+    fuse_session_exit(w->all->of.se);
+    eventfd_write(w->all->of.done, 1);
+    return NULL;
+}
+
+/* ---- life ---- */
+
+static struct workers *workers_new(const struct workers_of *of)
+{
+    struct workers *all = calloc(1, sizeof *all);
+    if (!all)
+        return NULL;
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&all->wiped, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    pthread_mutex_init(&all->lock, NULL);
+    all->of = *of;
+    return all;
+}
+
+int workers_start(const struct workers_of *of, struct workers **out)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    unsigned n = cores < WORKERS_MIN ? WORKERS_MIN : cores > WORKERS_MAX ? WORKERS_MAX : (unsigned)cores;
+    struct workers *all = workers_new(of);
+    if (!all)
+        return -ENOMEM;
+    *out = all;
+    for (; all->started < n; all->started++) {
+        struct worker *w = &all->each[all->started];
+        *w = (struct worker){.all = all, .epoll = -1, .wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+        int err = pthread_create(&w->thread, NULL, run, w);
+        if (err) {
+            lfs_close_fd(&w->wake);
+            return -err;
+        }
+    }
+    return 0;
+}
+
+void workers_free(struct workers *all)
+{
+    if (!all)
+        return;
+    for (unsigned i = 0; i < all->started; i++) {
+        pthread_join(all->each[i].thread, NULL);
+        lfs_close_fd(&all->each[i].wake);
+    }
+    pthread_mutex_destroy(&all->lock);
+    pthread_cond_destroy(&all->wiped);
+    free(all);
+}

@@ -1,0 +1,391 @@
+#include "approvals.h"
+
+#include "approval_text.h"
+#include "json.h"
+
+#include "latchfs/buf.h"
+#include "latchfs/err.h"
+#include "latchfs/io.h"
+#include "latchfs/log.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DIRECTORY "approvals"
+#define FILES_MAX 1024u
+
+struct approvals {
+    const struct policy *policy;
+    int dir;
+    unsigned count;
+    struct approval pending[APPROVALS_MAX];
+};
+
+/* ---- the directory ---- */
+
+static int open_directory(int statedir, int *out)
+{
+    struct stat st;
+    if (mkdirat(statedir, DIRECTORY, 0700) && errno != EEXIST)
+        return -errno;
+    AUTO_CLOSE int fd = openat(statedir, DIRECTORY, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 || fstat(fd, &st))
+        return -errno;
+    if (st.st_uid != geteuid() || st.st_mode & 022)
+        return LFS_ERR_DENIED;
+    *out = fd;
+    fd = -1;
+    return 0;
+}
+
+static int read_one(const struct approvals *a, const char *name, struct approval *out)
+{
+    struct stat st;
+    AUTO_FREE char *text = NULL;
+    size_t len;
+    if (fstatat(a->dir, name, &st, AT_SYMLINK_NOFOLLOW))
+        return -errno;
+    if (st.st_uid != geteuid() || st.st_mode & 077)
+        return LFS_ERR_DENIED;
+    int r = io_read_file(a->dir, name, APPROVAL_FILE_MAX, &text, &len);
+    if (!r)
+        r = approval_decode(text, len, out);
+    return r || strcmp(out->id, name) == 0 ? r : LFS_ERR_CORRUPT;
+}
+
+/* An error: the file is left out. */
+static int take_file(struct approvals *a, const char *name)
+{
+    if (strncmp(name, "latchfs.tmp.", 12) == 0) { /* of a write that was cut short */
+        unlinkat(a->dir, name, 0);
+        return 0;
+    }
+    int r = a->count < APPROVALS_MAX ? read_one(a, name, &a->pending[a->count]) : LFS_ERR_BUSY;
+    if (!r)
+        a->count++;
+    return r;
+}
+
+static int read_all(struct approvals *a)
+{
+    int fd = openat(a->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    unsigned files = 0, left_out = 0;
+    int last = 0;
+    if (!d) {
+        int err = errno;
+        if (fd >= 0)
+            close(fd);
+        return -err;
+    }
+    for (struct dirent *e; files <= FILES_MAX && (e = readdir(d));) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        int r = ++files <= FILES_MAX ? take_file(a, e->d_name) : 0;
+        left_out += r != 0;
+        last = r ? r : last;
+    }
+    closedir(d);
+    if (left_out)
+        log_warn("approvals: %u files in the state directory are left out, one for: %s", left_out,
+                 lfs_strerror(last));
+    return files > FILES_MAX ? LFS_ERR_CORRUPT : 0;
+}
+
+int approvals_open(int statedir, const struct policy *p, struct approvals **out)
+{
+    struct approvals *a = calloc(1, sizeof *a);
+    if (!a)
+        return -ENOMEM;
+    a->policy = p;
+    a->dir = -1;
+    int r = open_directory(statedir, &a->dir);
+    if (!r)
+        r = read_all(a);
+    if (r) {
+        approvals_free(a);
+        return r;
+    }
+    *out = a;
+    return 0;
+}
+
+void approvals_free(struct approvals *a)
+{
+    if (!a)
+        return;
+    if (a->dir >= 0)
+        close(a->dir);
+    free(a);
+}
+
+static int keep(const struct approvals *a, const struct approval *p)
+{
+    char text[APPROVAL_FILE_MAX];
+    size_t len = approval_encode(p, text);
+    return io_replace_file(a->dir, p->id, text, len, 0600);
+}
+
+/* Gone from the disk before it is gone from memory: a restart must not find a used one. */
+static int drop(struct approvals *a, unsigned i)
+{
+    if (unlinkat(a->dir, a->pending[i].id, 0) && errno != ENOENT)
+        return -errno;
+    int r = io_fsync(a->dir);
+    if (!r)
+        a->pending[i] = a->pending[--a->count];
+    return r;
+}
+
+/* ---- time ---- */
+
+/* The policy may have become shorter since. */
+static int64_t end_of(const struct approvals *a, const struct approval *p)
+{
+    int64_t by_policy = p->created + (int64_t)a->policy->approvals_expire_s;
+    return by_policy < p->expires ? by_policy : p->expires;
+}
+
+static bool lives(const struct approvals *a, const struct approval *p, time_t now)
+{
+    return p->created <= now && now < end_of(a, p);
+}
+
+static void drop_expired(struct approvals *a, time_t now)
+{
+    for (unsigned i = 0; i < a->count;) {
+        if (now < end_of(a, &a->pending[i]) || drop(a, i))
+            i++;
+    }
+}
+
+unsigned approvals_pending(const struct approvals *a, time_t now)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < a->count; i++)
+        n += lives(a, &a->pending[i], now);
+    return n;
+}
+
+/* ---- signatures ---- */
+
+static const struct policy_admin_key *admin_of(const struct policy *p, const uint8_t pub[static 32])
+{
+    for (unsigned i = 0; i < p->admin_count; i++)
+        if (memcmp(p->admins[i].public_key, pub, sizeof p->admins[i].public_key) == 0)
+            return &p->admins[i];
+    return NULL;
+}
+
+/* An admin's user is known from keyd.ini; if it does not say one, whoever brings the signature stands for it.
+ */
+static bool requesters_own(const struct policy_admin_key *admin, const struct approval *p, uid_t brought_by)
+{
+    return p->uid == (admin->has_uid ? admin->uid : brought_by);
+}
+
+/* The admin, if this signature counts by today's policy. */
+static const struct policy_admin_key *counts(const struct approvals *a, const struct approval *p,
+                                             const struct approval_signature *s)
+{
+    const struct policy_admin_key *admin = admin_of(a->policy, s->public_key);
+    if (!admin || (!a->policy->approvals_own_signature && requesters_own(admin, p, s->brought_by)))
+        return NULL;
+    return admin;
+}
+
+static unsigned have(const struct approvals *a, const struct approval *p)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < p->signature_count; i++)
+        n += counts(a, p, &p->signatures[i]) != NULL;
+    return n;
+}
+
+static bool signed_by(const struct approval *p, const uint8_t pub[static 32])
+{
+    for (unsigned i = 0; i < p->signature_count; i++)
+        if (memcmp(p->signatures[i].public_key, pub, sizeof p->signatures[i].public_key) == 0)
+            return true;
+    return false;
+}
+
+static struct approval *find(struct approvals *a, const char *id, time_t now)
+{
+    for (unsigned i = 0; i < a->count; i++)
+        if (strcmp(a->pending[i].id, id) == 0 && lives(a, &a->pending[i], now))
+            return &a->pending[i];
+    return NULL;
+}
+
+static int add_signature(struct approvals *a, struct approval *p, const struct approval_signature *s)
+{
+    struct approval with = *p;
+    with.signatures[with.signature_count++] = *s;
+    int r = keep(a, &with);
+    if (!r)
+        *p = with;
+    return r;
+}
+
+int approvals_sign(struct approvals *a, const char *id, const uint8_t pub[static 32],
+                   const uint8_t sig[static 64], uid_t uid, time_t now, char *why, size_t n)
+{
+    struct approval_signature s = {.brought_by = uid};
+    struct approval *p = find(a, id, now);
+    const struct policy_admin_key *admin = admin_of(a->policy, pub);
+    if (!p) {
+        snprintf(why, n, "no request with this id is pending; it may have expired or been used");
+        return -ENOENT;
+    }
+    if (!admin) {
+        snprintf(why, n, "keyd.ini names no admin with this public key");
+        return LFS_ERR_DENIED;
+    }
+    memcpy(s.public_key, pub, sizeof s.public_key);
+    memcpy(s.signature, sig, sizeof s.signature);
+    if (!approval_signature_fits(p, &s)) {
+        snprintf(why, n, "the signature is not one of %s over this request", admin->name);
+        return LFS_ERR_AUTH;
+    }
+    if (signed_by(p, pub)) {
+        snprintf(why, n, "%s has signed this request already", admin->name);
+        return LFS_ERR_DENIED;
+    }
+    if (!counts(a, p, &s)) {
+        snprintf(why, n, "%s asked for this: the signature must be of another user (own_signature)",
+                 admin->name);
+        return LFS_ERR_DENIED;
+    }
+    if (p->signature_count == APPROVAL_SIGNATURES_MAX) {
+        snprintf(why, n, "the request has too many signatures");
+        return LFS_ERR_BUSY;
+    }
+    int r = add_signature(a, p, &s);
+    if (r)
+        snprintf(why, n, "the signature cannot be kept: %s", lfs_strerror(r));
+    return r;
+}
+
+/* ---- acts ---- */
+
+static void say_waiting(const struct approvals *a, const struct approval *p, unsigned needed, char *why,
+                        size_t size)
+{
+    char when[32];
+    struct tm t;
+    time_t end = (time_t)end_of(a, p);
+    if (!gmtime_r(&end, &t) || !strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", &t))
+        when[0] = '\0';
+    snprintf(why, size, "request %s for %s has %u of %u signatures; it expires %s", p->id,
+             key_edit_name(p->act), have(a, p), needed, when);
+}
+
+static int make(struct approvals *a, const struct approval *asked, time_t now, char *why, size_t size,
+                struct approval **out)
+{
+    unsigned of_one = 0;
+    for (unsigned i = 0; i < a->count; i++)
+        of_one += a->pending[i].uid == asked->uid;
+    if (a->count == APPROVALS_MAX || of_one >= APPROVALS_OF_ONE_MAX) {
+        snprintf(why, size, "too many requests are pending: let them be approved or expire");
+        return LFS_ERR_BUSY;
+    }
+    struct approval *p = &a->pending[a->count];
+    *p = *asked;
+    p->created = now;
+    p->expires = now + (time_t)a->policy->approvals_expire_s;
+    randombytes_buf(p->nonce, sizeof p->nonce);
+    approval_name(p);
+    int r = keep(a, p);
+    if (r) {
+        snprintf(why, size, "the request for approval cannot be kept: %s", lfs_strerror(r));
+        return r;
+    }
+    a->count++;
+    *out = p;
+    return 0;
+}
+
+int approvals_check(struct approvals *a, const uint8_t volume_id[static 16], const struct key_edit *e,
+                    uid_t uid, time_t now, char *why, size_t why_size)
+{
+    unsigned needed = policy_approvals_needed(a->policy, e->op);
+    struct approval asked = {.act = e->op, .version = e->number, .force = e->force, .uid = uid}, *p = NULL;
+    if (needed == 0)
+        return 0;
+    memcpy(asked.volume, volume_id, ID_BYTES);
+    memcpy(asked.directory, e->pd, ID_BYTES);
+    drop_expired(a, now);
+    for (unsigned i = 0; i < a->count; i++) {
+        if (!lives(a, &a->pending[i], now) || !approval_same(&a->pending[i], &asked))
+            continue;
+        p = &a->pending[i];
+        if (have(a, p) >= needed) {
+            int r = drop(a, i);
+            if (r)
+                snprintf(why, why_size, "the approval cannot be used up: %s", lfs_strerror(r));
+            return r;
+        }
+    }
+    int r = p ? 0 : make(a, &asked, now, why, why_size, &p);
+    if (r)
+        return r;
+    say_waiting(a, p, needed, why, why_size);
+    return LFS_ERR_APPROVAL;
+}
+
+/* ---- what is pending ---- */
+
+static void put(const struct approvals *a, const struct approval *p, struct json *j)
+{
+    char volume[2 * ID_BYTES + 1], directory[2 * ID_BYTES + 1], text[APPROVAL_TEXT_MAX];
+    id_to_hex(p->volume, volume);
+    id_to_hex(p->directory, directory);
+    approval_text(p, text);
+    json_open(j, NULL, '{');
+    json_string(j, "id", p->id);
+    json_string(j, "act", key_edit_name(p->act));
+    json_string(j, "volume", volume);
+    if (p->act != EDIT_MASTER_DESTROY)
+        json_string(j, "directory", directory);
+    if (p->act != EDIT_DIR_SHRED)
+        json_number(j, "version", p->version);
+    json_number(j, "uid", p->uid);
+    json_number(j, "created", (uint64_t)p->created);
+    json_number(j, "expires", (uint64_t)end_of(a, p));
+    json_open(j, "signatures", '[');
+    for (unsigned i = 0; i < p->signature_count; i++) {
+        const struct policy_admin_key *admin = counts(a, p, &p->signatures[i]);
+        if (admin)
+            json_string(j, NULL, admin->name);
+    }
+    json_close(j, ']');
+    json_number(j, "needed", policy_approvals_needed(a->policy, p->act));
+    json_string(j, "text", text);
+    json_close(j, '}');
+}
+
+int approvals_json(struct approvals *a, time_t now, char **json)
+{
+    struct json j = {0};
+    drop_expired(a, now);
+    json_open(&j, NULL, '[');
+    for (unsigned i = 0; i < a->count; i++)
+        if (lives(a, &a->pending[i], now))
+            put(a, &a->pending[i], &j);
+    json_close(&j, ']');
+    if (j.bad) {
+        json_clear(&j);
+        return -ENOMEM;
+    }
+    *json = j.p;
+    return 0;
+}

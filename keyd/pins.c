@@ -1,0 +1,154 @@
+/* What a key store must be to become the one that counts, and what follows from it. */
+#include "server.h"
+
+#include "held.h"
+#include "latchfs/buf.h"
+#include "latchfs/err.h"
+#include "latchfs/log.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+void answered_note(struct server *s, const char *ini, size_t len)
+{
+    struct keystore none = {0};
+    struct pin p;
+    pin_of(&none, ini, len, &p);
+    memcpy(s->answered[s->next_answered], p.hash, sizeof p.hash);
+    s->next_answered = (s->next_answered + 1) % ANSWERED_MAX;
+}
+
+static bool was_answered(const struct server *s, const struct pin *p)
+{
+    for (unsigned i = 0; i < ANSWERED_MAX; i++)
+        if (memcmp(s->answered[i], p->hash, sizeof p->hash) == 0)
+            return true;
+    return false;
+}
+
+static bool same_masters(const struct keystore *a, const struct keystore *b)
+{
+    if (a->master_count != b->master_count)
+        return false;
+    for (uint32_t i = 0; i < a->master_count; i++)
+        if (a->masters[i].version != b->masters[i].version || a->masters[i].state != b->masters[i].state)
+            return false;
+    return true;
+}
+
+/* Every master key that is not destroyed is in the vault already. */
+static bool vault_has_all(const struct unlocked *u, const struct keystore *ks)
+{
+    for (uint32_t i = 0; i < ks->master_count; i++) {
+        const struct keystore_master *m = keystore_master(u->ks, ks->masters[i].version);
+        if (ks->masters[i].state != KEY_DESTROYED && (!m || m->state == KEY_DESTROYED))
+            return false;
+    }
+    return true;
+}
+
+/* The vault of an unlocked volume for another store; *v NULL: the one that is there will do. */
+static int vault_for(const struct unlocked *u, const struct keystore *ks, const struct keystore_keys *keys,
+                     struct vault **v, const char **why)
+{
+    *v = NULL;
+    if (same_masters(u->ks, ks))
+        return 0;
+    if (keys)
+        return vault_store(ks->volume_id, keys, v);
+    if (vault_has_all(u, ks))
+        return 0;
+    *why = "this key store has a new master key: unlock the volume with it, or begin a session with it";
+    return LFS_ERR_NOKEY;
+}
+
+int store_adopt(struct server *s, struct keystore **ks, const char *ini, size_t len,
+                const struct keystore_keys *keys, const char **why)
+{
+    struct unlocked *u = volume_find(s, (*ks)->volume_id);
+    struct vault *v = NULL;
+    struct pin now;
+    int r = u ? vault_for(u, *ks, keys, &v, why) : 0;
+    if (r)
+        return r;
+    pin_of(*ks, ini, len, &now);
+    r = pin_store(s->statedir, (*ks)->volume_id, &now);
+    if (r) {
+        vault_free(v);
+        return r;
+    }
+    int destroyed = held_reconcile(s->statedir, *ks, NULL);
+    if (u) {
+        r = volume_renew(s, u, *ks, v);
+        if (!r)
+            *ks = NULL;
+    }
+    if (!r && destroyed)
+        *why = "keys of a shredded directory could not be destroyed: pin again";
+    return r ? r : destroyed;
+}
+
+/* Only what keyd made itself, or what is signed with the key of a volume that it knows. */
+static int check_origin(struct server *s, const struct keystore *ks, const struct pin *now,
+                        const struct pin *pinned)
+{
+    if (was_answered(s, now))
+        return 0;
+    const struct unlocked *u = volume_find(s, ks->volume_id);
+    bool ours = u && memcmp(u->ks->signing_public, ks->signing_public, KEYSTORE_PUBLIC_BYTES) == 0;
+    bool known = pinned && memcmp(pinned->signing_public, ks->signing_public, KEYSTORE_PUBLIC_BYTES) == 0;
+    return ours || known ? 0 : LFS_ERR_DENIED;
+}
+
+static int check_pin(struct server *s, const struct proto_msg *q, const struct keystore *ks, const char **why)
+{
+    struct pin now, pinned;
+    const char *ini = (const char *)q->ini.p;
+    if (!keystore_signed_by(ini, q->ini.len, ks->signing_public)) {
+        *why = "the signature does not fit";
+        return LFS_ERR_AUTH;
+    }
+    pin_of(ks, ini, q->ini.len, &now);
+    int known = pin_load(s->statedir, ks->volume_id, &pinned);
+    int r = check_origin(s, ks, &now, known ? NULL : &pinned);
+    if (r) {
+        *why = "this key store was not made here, and its volume is not known: unlock it instead";
+        return r;
+    }
+    if (!known)
+        r = pin_compare(&pinned, &now);
+    if (r)
+        *why = "the key store is older than the one last used here, or another one";
+    return r;
+}
+
+void handle_pin(struct server *s, struct conn *c, const struct proto_msg *q)
+{
+    CLEANUP(keystore_freep) struct keystore *ks = NULL;
+    struct proto_msg m = {.type = P_PIN | P_REPLY, .serial = q->serial};
+    const char *ini = (const char *)q->ini.p, *why = "";
+    uint8_t id[ID_BYTES] = {0};
+    char detail[48] = "";
+    struct about about = {.volume_id = id, .detail = detail};
+    int r = keystore_parse(ini, q->ini.len, &ks, NULL);
+    if (!r) {
+        memcpy(id, ks->volume_id, ID_BYTES);
+        snprintf(detail, sizeof detail, "generation %" PRIu64, ks->generation);
+        r = check_pin(s, q, ks, &why);
+    }
+    if (!r) {
+        r = request_log(s, c, P_PIN, 0, &about);
+        why = r ? "not done: the audit log cannot be written" : "";
+    }
+    if (!r)
+        r = store_adopt(s, &ks, ini, q->ini.len, sessions_keys(s, ini, q->ini.len), &why);
+    if (r) {
+        request_refuse(s, c, P_PIN, q->serial, r, why, &about);
+        return;
+    }
+    sessions_pinned(s, ini, q->ini.len);
+    conn_send(s, c, &m);
+    waits_check(s, now_ms());
+}
