@@ -19,6 +19,7 @@ struct session {
     struct keystore_keys *keys;
     char *ini; /* the text of ks: as it was opened, or as the last edit made it */
     size_t len;
+    bool editing;  /* on the worker */
     bool unpinned; /* an edit was answered that is not pinned yet */
     int64_t until;
 };
@@ -33,9 +34,10 @@ void session_free(struct session *a)
     free(a);
 }
 
-static void touch(const struct server *s, struct session *a)
+void session_touch(const struct server *s, struct session *a)
 {
-    a->until = now_ms() + (int64_t)s->policy->admin_s * 1000;
+    if (a)
+        a->until = now_ms() + (int64_t)s->policy->admin_s * 1000;
 }
 
 static bool has_text(const struct session *a, const char *ini, size_t len)
@@ -53,12 +55,9 @@ const struct keystore_keys *sessions_keys(struct server *s, const char *ini, siz
 
 void sessions_pinned(struct server *s, const char *ini, size_t len)
 {
-    for (struct conn *c = s->conns; c; c = c->next) {
-        if (has_text(c->session, ini, len)) {
+    for (struct conn *c = s->conns; c; c = c->next)
+        if (has_text(c->session, ini, len))
             c->session->unpinned = false;
-            touch(s, c->session);
-        }
-    }
 }
 
 void sessions_check_time(struct server *s, int64_t now)
@@ -138,7 +137,7 @@ void done_admin(struct server *s, struct conn *c, struct job *j)
         refuse_job(s, c, j, r, o.why);
         return;
     }
-    touch(s, c->session);
+    session_touch(s, c->session);
     conn_send(s, c,
               &(struct proto_msg){.type = P_ADMIN | P_REPLY,
                                   .serial = j->q.serial,
@@ -157,7 +156,7 @@ static bool takes_long(unsigned op)
 static bool another_changes_it(const struct server *s, const struct conn *c)
 {
     for (const struct conn *o = s->conns; o; o = o->next)
-        if (o != c && !o->dead && o->session && (o->session->unpinned || o->busy) &&
+        if (o != c && !o->dead && o->session && (o->session->unpinned || o->session->editing) &&
             same_id(o->session->ks->volume_id, c->session->ks->volume_id))
             return true;
     return false;
@@ -217,7 +216,9 @@ static void run_at_once(struct server *s, struct conn *c, const struct proto_msg
                     .kdf_ms = s->policy->kdf_ms,
                     .uid = c->peer.uid,
                     .held = held_blobs_of(s)};
+    uint64_t begun = metrics_now();
     job_edit(&j);
+    metrics_time(s->metrics, METRIC_WRAP, metrics_now() - begun);
     done_edit(s, c, &j);
     job_clear(&j);
 }
@@ -236,9 +237,8 @@ void handle_edit(struct server *s, struct conn *c, struct proto_msg *q)
                                        .act = key_edit_name(q->op)});
         return;
     }
-    touch(s, c->session);
     if (takes_long(q->op))
-        request_queue(s, c, q, ks, keys);
+        c->session->editing = request_queue(s, c, q, ks, keys) == 0;
     else
         run_at_once(s, c, q, ks, keys);
 }
@@ -304,7 +304,6 @@ static int commit(struct server *s, struct session *a, struct job *j)
     a->unpinned = true;
     j->ks = NULL;
     j->keys = NULL;
-    touch(s, a);
     answered_note(s, ini, a->len);
     return 0;
 }
@@ -339,6 +338,8 @@ void done_edit(struct server *s, struct conn *c, struct job *j)
 {
     char detail[64];
     int r = j->result;
+    if (c && c->session)
+        c->session->editing = false;
     if (!r && (!c || !c->session))
         r = -EPIPE;
     if (!r)

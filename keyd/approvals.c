@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sodium.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -129,18 +130,17 @@ void approvals_free(struct approvals *a)
 static int keep(const struct approvals *a, const struct approval *p)
 {
     char text[APPROVAL_FILE_MAX];
-    size_t len = approval_encode(p, text);
-    return io_replace_file(a->dir, p->id, text, len, 0600);
+    return io_replace_file(a->dir, p->id, text, approval_encode(p, text), 0600);
 }
 
 /* Gone from the disk before it is gone from memory: a restart must not find a used one. */
-static int drop(struct approvals *a, unsigned i)
+static int drop(struct approvals *a, struct approval *p)
 {
-    if (unlinkat(a->dir, a->pending[i].id, 0) && errno != ENOENT)
+    if (unlinkat(a->dir, p->id, 0) && errno != ENOENT)
         return -errno;
     int r = io_fsync(a->dir);
     if (!r)
-        a->pending[i] = a->pending[--a->count];
+        *p = a->pending[--a->count];
     return r;
 }
 
@@ -161,7 +161,7 @@ static bool lives(const struct approvals *a, const struct approval *p, time_t no
 static void drop_expired(struct approvals *a, time_t now)
 {
     for (unsigned i = 0; i < a->count;) {
-        if (now < end_of(a, &a->pending[i]) || drop(a, i))
+        if (now < end_of(a, &a->pending[i]) || drop(a, &a->pending[i]))
             i++;
     }
 }
@@ -175,6 +175,16 @@ unsigned approvals_pending(const struct approvals *a, time_t now)
 }
 
 /* ---- signatures ---- */
+
+/* Returns err. */
+static int __attribute__((format(printf, 4, 5))) refuse(int err, char *why, size_t n, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(why, n, fmt, ap);
+    va_end(ap);
+    return err;
+}
 
 static const struct policy_admin_key *admin_of(const struct policy *p, const uint8_t pub[static 32])
 {
@@ -235,43 +245,40 @@ static int add_signature(struct approvals *a, struct approval *p, const struct a
     return r;
 }
 
+/* May this signature be added? */
+static int check_signature(const struct approvals *a, const struct approval *p,
+                           const struct approval_signature *s, char *why, size_t n)
+{
+    const struct policy_admin_key *admin = admin_of(a->policy, s->public_key);
+    if (!admin)
+        return refuse(LFS_ERR_DENIED, why, n, "keyd.ini names no admin with this public key");
+    if (!approval_signature_fits(p, s))
+        return refuse(LFS_ERR_AUTH, why, n, "the signature is not one of %s over this request", admin->name);
+    if (signed_by(p, s->public_key))
+        return refuse(LFS_ERR_DENIED, why, n, "%s has signed this request already", admin->name);
+    if (!counts(a, p, s))
+        return refuse(LFS_ERR_DENIED, why, n,
+                      "who asks for an act must not approve it, too: another user must sign (own_signature)");
+    if (p->signature_count == APPROVAL_SIGNATURES_MAX)
+        return refuse(LFS_ERR_BUSY, why, n, "the request has too many signatures");
+    return 0;
+}
+
 int approvals_sign(struct approvals *a, const char *id, const uint8_t pub[static 32],
                    const uint8_t sig[static 64], uid_t uid, time_t now, char *why, size_t n)
 {
     struct approval_signature s = {.brought_by = uid};
     struct approval *p = find(a, id, now);
-    const struct policy_admin_key *admin = admin_of(a->policy, pub);
-    if (!p) {
-        snprintf(why, n, "no request with this id is pending; it may have expired or been used");
-        return -ENOENT;
-    }
-    if (!admin) {
-        snprintf(why, n, "keyd.ini names no admin with this public key");
-        return LFS_ERR_DENIED;
-    }
+    if (!p)
+        return refuse(-ENOENT, why, n,
+                      "no request with this id is pending; it may have expired or been used");
     memcpy(s.public_key, pub, sizeof s.public_key);
     memcpy(s.signature, sig, sizeof s.signature);
-    if (!approval_signature_fits(p, &s)) {
-        snprintf(why, n, "the signature is not one of %s over this request", admin->name);
-        return LFS_ERR_AUTH;
-    }
-    if (signed_by(p, pub)) {
-        snprintf(why, n, "%s has signed this request already", admin->name);
-        return LFS_ERR_DENIED;
-    }
-    if (!counts(a, p, &s)) {
-        snprintf(why, n, "%s asked for this: the signature must be of another user (own_signature)",
-                 admin->name);
-        return LFS_ERR_DENIED;
-    }
-    if (p->signature_count == APPROVAL_SIGNATURES_MAX) {
-        snprintf(why, n, "the request has too many signatures");
-        return LFS_ERR_BUSY;
-    }
-    int r = add_signature(a, p, &s);
+    int r = check_signature(a, p, &s, why, n);
     if (r)
-        snprintf(why, n, "the signature cannot be kept: %s", lfs_strerror(r));
-    return r;
+        return r;
+    r = add_signature(a, p, &s);
+    return r ? refuse(r, why, n, "the signature cannot be kept: %s", lfs_strerror(r)) : 0;
 }
 
 /* ---- acts ---- */
@@ -288,16 +295,14 @@ static void say_waiting(const struct approvals *a, const struct approval *p, uns
              key_edit_name(p->act), have(a, p), needed, when);
 }
 
-static int make(struct approvals *a, const struct approval *asked, time_t now, char *why, size_t size,
+static int make(struct approvals *a, const struct approval *asked, time_t now, char *why, size_t n,
                 struct approval **out)
 {
     unsigned of_one = 0;
     for (unsigned i = 0; i < a->count; i++)
         of_one += a->pending[i].uid == asked->uid;
-    if (a->count == APPROVALS_MAX || of_one >= APPROVALS_OF_ONE_MAX) {
-        snprintf(why, size, "too many requests are pending: let them be approved or expire");
-        return LFS_ERR_BUSY;
-    }
+    if (a->count == APPROVALS_MAX || of_one >= APPROVALS_OF_ONE_MAX)
+        return refuse(LFS_ERR_BUSY, why, n, "too many requests are pending: let them be approved or expire");
     struct approval *p = &a->pending[a->count];
     *p = *asked;
     p->created = now;
@@ -305,40 +310,44 @@ static int make(struct approvals *a, const struct approval *asked, time_t now, c
     randombytes_buf(p->nonce, sizeof p->nonce);
     approval_name(p);
     int r = keep(a, p);
-    if (r) {
-        snprintf(why, size, "the request for approval cannot be kept: %s", lfs_strerror(r));
-        return r;
-    }
+    if (r)
+        return refuse(r, why, n, "the request for approval cannot be kept: %s", lfs_strerror(r));
     a->count++;
     *out = p;
     return 0;
 }
 
+/* NULL: there is none. A clock set back may have left two: the one with most signatures. */
+static struct approval *find_same(struct approvals *a, const struct approval *asked, time_t now)
+{
+    struct approval *best = NULL;
+    for (unsigned i = 0; i < a->count; i++) {
+        struct approval *p = &a->pending[i];
+        if (lives(a, p, now) && approval_same(p, asked) && (!best || have(a, p) > have(a, best)))
+            best = p;
+    }
+    return best;
+}
+
 int approvals_check(struct approvals *a, const uint8_t volume_id[static 16], const struct key_edit *e,
-                    uid_t uid, time_t now, char *why, size_t why_size)
+                    uid_t uid, time_t now, char *why, size_t n)
 {
     unsigned needed = policy_approvals_needed(a->policy, e->op);
-    struct approval asked = {.act = e->op, .version = e->number, .force = e->force, .uid = uid}, *p = NULL;
+    struct approval asked = {.act = e->op, .version = e->number, .force = e->force, .uid = uid};
     if (needed == 0)
         return 0;
     memcpy(asked.volume, volume_id, ID_BYTES);
     memcpy(asked.directory, e->pd, ID_BYTES);
     drop_expired(a, now);
-    for (unsigned i = 0; i < a->count; i++) {
-        if (!lives(a, &a->pending[i], now) || !approval_same(&a->pending[i], &asked))
-            continue;
-        p = &a->pending[i];
-        if (have(a, p) >= needed) {
-            int r = drop(a, i);
-            if (r)
-                snprintf(why, why_size, "the approval cannot be used up: %s", lfs_strerror(r));
-            return r;
-        }
+    struct approval *p = find_same(a, &asked, now);
+    if (p && have(a, p) >= needed) {
+        int r = drop(a, p);
+        return r ? refuse(r, why, n, "the approval cannot be used up: %s", lfs_strerror(r)) : 0;
     }
-    int r = p ? 0 : make(a, &asked, now, why, why_size, &p);
+    int r = p ? 0 : make(a, &asked, now, why, n, &p);
     if (r)
         return r;
-    say_waiting(a, p, needed, why, why_size);
+    say_waiting(a, p, needed, why, n);
     return LFS_ERR_APPROVAL;
 }
 

@@ -139,13 +139,22 @@ static int look_after(struct audit *a)
 static void report_unwritten(struct audit *a)
 {
     char detail[80];
-    uint64_t n = a->unwritten;
+    uint64_t n = a->st.unwritten;
     if (n == 0 || audit_is_full(a))
         return;
     snprintf(detail, sizeof detail, "%" PRIu64 " records, while the log could not be written", n);
-    a->unwritten = 0;
+    a->st.unwritten = 0;
     if (write_act(a, &(struct audit_act){.act = "not-logged", .detail = detail}, 0, true, false))
-        a->unwritten = n;
+        a->st.unwritten = n;
+}
+
+/* The record stands there, but may not last, and the act is refused: the log must not say otherwise. */
+static void note_unsynced(struct audit *a, uint64_t seq)
+{
+    struct audit_note n = {0};
+    snprintf(n.text, sizeof n.text,
+             "record %" PRIu64 " could not be synced: if it needs that, it was not done", seq);
+    audit_note_add(a, n);
 }
 
 int audit_write(struct audit *a, const struct audit_act *act, bool sync)
@@ -153,13 +162,18 @@ int audit_write(struct audit *a, const struct audit_act *act, bool sync)
     int r = look_after(a);
     if (!r)
         report_unwritten(a);
+    uint64_t seq = a->st.seq;
     bool refuse = sync && act->peer && act->result == 0 && !r && audit_is_full(a);
     if (!r)
         r = write_act(a, act, refuse ? -ENOSPC : act->result, refuse, sync);
-    if (r)
-        a->unwritten++;
-    if (!r && refuse)
-        r = -ENOSPC;
+    if (!r)
+        return refuse ? -ENOSPC : 0;
+    if (a->st.seq > seq) {
+        note_unsynced(a, seq);
+        return r;
+    }
+    a->st.unwritten++;
+    audit_state_store(a->state_fd, &a->st); /* the count outlives us, if it can be written */
     return r;
 }
 

@@ -40,7 +40,7 @@ static bool make_room(struct audit *a, size_t len)
     uint64_t need = a->st.offset + len + AUDIT_RESERVE;
     if (a->allocated >= need)
         return true;
-    uint64_t want = need + AUDIT_RESERVE;
+    uint64_t want = need + AUDIT_STEP;
     int r = io_fallocate(a->fd, FALLOC_FL_KEEP_SIZE, a->st.offset, want - a->st.offset);
     if (r == -ENOSPC || r == -EDQUOT)
         r = io_fallocate(a->fd, FALLOC_FL_KEEP_SIZE, a->st.offset, (want = need) - a->st.offset);

@@ -11,6 +11,7 @@
 
 #define AUDIT_NOTES_MAX 8u
 #define AUDIT_RESERVE (64u * 1024)      /* kept allocated behind the end, for when the disk is full */
+#define AUDIT_STEP (16u * 1024)         /* allocated at a time */
 #define AUDIT_RESERVE_LAST (16u * 1024) /* of it only for refusals and alarms */
 
 struct audit_note { /* a finding to be recorded and told of */
@@ -32,7 +33,6 @@ struct audit { /* in locked memory: it has keys */
     uint64_t allocated;              /* up to here the file has blocks, as far as we know; 0: not known */
     uint64_t reserve_used;           /* since the disk is full */
     bool in_reserve;
-    uint64_t unwritten; /* records left out since the disk is full */
     struct audit_note notes[AUDIT_NOTES_MAX];
     unsigned note_count;
     uint64_t trouble, failures;

@@ -27,6 +27,7 @@ static void encode(const struct audit_state *st, uint8_t slot[static SLOT_BYTES]
     wcur_bytes(&w, st->boot, sizeof st->boot);
     wcur_bytes(&w, st->hash, sizeof st->hash);
     wcur_bytes(&w, st->key, sizeof st->key);
+    wcur_u64(&w, st->unwritten);
     wcur_zeros(&w, w.left);
     crypto_generichash(slot + SLOT_BYTES - CHECK_BYTES, CHECK_BYTES, slot, SLOT_BYTES - CHECK_BYTES, NULL, 0);
 }
@@ -46,6 +47,7 @@ static bool decode(const uint8_t slot[static SLOT_BYTES], struct audit_state *st
     rcur_bytes(&c, st->boot, sizeof st->boot);
     rcur_bytes(&c, st->hash, sizeof st->hash);
     rcur_bytes(&c, st->key, sizeof st->key);
+    st->unwritten = rcur_u64(&c);
     return memcmp(check, slot + SLOT_BYTES - CHECK_BYTES, sizeof check) == 0 &&
            memcmp(read, magic, sizeof read) == 0 && !c.bad && st->seq >= 1 && st->seq <= AUDIT_SEQ_MAX &&
            st->synced <= st->seq && st->last_len <= AUDIT_LINE_MAX && st->last_len <= st->offset &&

@@ -16,6 +16,7 @@ struct audit_state { /* has a key: locked memory only */
     uint8_t boot[AUDIT_BOOT_BYTES]; /* of the machine when it was written; zeros: not known */
     uint8_t hash[AUDIT_HASH_BYTES]; /* of the line before */
     uint8_t key[LFS_KEY_BYTES];     /* chain key of the next record */
+    uint64_t unwritten;             /* acts left out of the log, since it could not be written */
     uint64_t turn;                  /* of audit_state_store; one more each time */
 };
 

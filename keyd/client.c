@@ -121,9 +121,10 @@ static int send_request(struct keyclient *kc, const struct proto_msg *m, int64_t
 static int receive_packet(struct keyclient *kc)
 {
     ssize_t n;
+    bool reset = false; /* told once, before what the peer had sent until it closed */
     do
         n = recv(kc->fd, kc->packet, PROTO_PACKET_MAX, MSG_DONTWAIT | MSG_TRUNC);
-    while (n < 0 && errno == EINTR);
+    while (n < 0 && (errno == EINTR || (errno == ECONNRESET && !reset && (reset = true))));
     if (n < 0)
         return errno == EAGAIN ? -EAGAIN : errno == ECONNRESET ? -ENOTCONN : -errno;
     if (n == 0)

@@ -33,6 +33,7 @@ int edit_dir_add(struct edit *e);
 int edit_dir_name(struct edit *e);
 int edit_dir_rotate(struct edit *e);
 int edit_dir_finish(struct edit *e);
+int edit_dir_accept(struct edit *e);
 int edit_dir_destroy(struct edit *e);
 int edit_dir_shred(struct edit *e);
 int edit_backup_add(struct edit *e);

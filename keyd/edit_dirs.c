@@ -224,6 +224,28 @@ int edit_dir_finish(struct edit *e)
     return 0;
 }
 
+int edit_dir_accept(struct edit *e)
+{
+    int r;
+    struct keystore_dir *d = edit_dir(e, &r);
+    if (!d)
+        return r;
+    const struct keystore_dirkey *from = keystore_dirkey(d, e->e->number);
+    if (!from)
+        return edit_refuse(e, -ENOENT, "the directory has no key of version %u", e->e->number);
+    if (from->state == KEY_DESTROYED)
+        return edit_deny(e, "version %u was destroyed", from->version);
+    if (from->version >= d->least)
+        return edit_deny(e, "headers of version %u are taken already", from->version);
+    d->least = from->version;
+    for (uint32_t i = 0; i < d->count; i++)
+        if (d->keys[i].version >= d->least && d->keys[i].state == KEY_RETIRED)
+            d->keys[i].state = KEY_DECRYPT_ONLY;
+    memcpy(e->result.pd, d->id, ID_BYTES);
+    e->result.number = d->least;
+    return 0;
+}
+
 /* ---- the end ---- */
 
 static void destroy(struct keystore_dirkey *k)

@@ -22,6 +22,7 @@ const char *key_edit_name(unsigned op)
         [EDIT_BACKUP_ADD] = "backup-add",
         [EDIT_BACKUP_REMOVE] = "backup-remove",
         [EDIT_ENVIRONMENT] = "environment",
+        [EDIT_DIR_ACCEPT] = "dir-accept",
     };
     return op <= EDIT_OP_MAX ? names[op] : NULL;
 }

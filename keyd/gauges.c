@@ -64,6 +64,7 @@ void gauges_write(struct server *s)
 {
     struct metrics_view view = {.alert = s->alert, .audit = s->audit, .now = time(NULL)};
     size_t room = 0;
+    view.approvals_pending = s->approvals ? approvals_pending(s->approvals, view.now) : 0;
     for (const struct unlocked *u = s->volumes; u; u = u->next)
         room++;
     for (const struct conn *c = s->conns; c; c = c->next) {

@@ -89,10 +89,10 @@ static int ask_policy(struct server *s, const struct asker *who, struct unlocked
                            .pd_id = n->id,
                            .is_root_dir = same_id(n->id, u->ks->root_id),
                            .environment = u->ks->environment,
-                           .dir_name = volume_dir_name(s, u, n),
                            .now = time(NULL),
                            .via_request_key = who->via_request_key};
-    return policy_lease(s->policy, &a, out, why, size);
+    int r = volume_dir_name(s, u, n, &a.dir_name); /* rules may be about the name */
+    return r ? r : policy_lease(s->policy, &a, out, why, size);
 }
 
 int lease_allowed(struct server *s, const struct conn *c, struct unlocked *u, const uint8_t *pd, char *why,

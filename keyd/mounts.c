@@ -228,8 +228,9 @@ void handle_report(struct server *s, struct conn *c, const struct proto_msg *q)
         note_uses(u, q);
     }
     if (more)
-        alert_note(s->alert, s->audit, ALERT_AUTH_FAILURES,
-                   &(struct audit_act){.act = "report", .peer = &c->peer, .volume_id = c->volume_id});
+        alert_note_many(s->alert, s->audit, ALERT_AUTH_FAILURES,
+                        &(struct audit_act){.act = "report", .peer = &c->peer, .volume_id = c->volume_id},
+                        more);
     conn_send(s, c, &m);
 }
 

@@ -21,7 +21,18 @@ static int minutes_left(const struct policy_window *w, const struct tm *t)
     return on_day(w, t->tm_wday - 1) && now < w->to ? w->to - now : 0;
 }
 
-/* When the longest of those open at t ends; t if all are shut. */
+/* The first time after t at which the clock shows this; t if there is none. */
+static time_t clock_time(const struct tm *shown, time_t t)
+{
+    struct tm any = *shown, same = *shown; /* by the rules of then, and as if summer time did not change */
+    any.tm_isdst = -1;
+    time_t a = mktime(&any), b = mktime(&same);
+    if (a <= t || b <= t)
+        return a > b ? a : b;
+    return a < b ? a : b;
+}
+
+/* Until when at least one of those open at t is open; t if all are shut. */
 static time_t end_of(const struct policy_window *w, unsigned count, time_t t)
 {
     struct tm local;
@@ -36,9 +47,8 @@ static time_t end_of(const struct policy_window *w, unsigned count, time_t t)
         return t;
     local.tm_min += left;
     local.tm_sec = 0;
-    local.tm_isdst = -1;
-    time_t end = mktime(&local);
-    return end > t ? end : t + 60; /* an hour that the clock shows twice */
+    time_t end = clock_time(&local, t);
+    return end > t ? end : t + 60; /* the clock skips that time */
 }
 
 unsigned policy_windows_left(const struct policy_window *w, unsigned count, time_t now)

@@ -112,8 +112,8 @@ void request_refuse(struct server *s, struct conn *c, uint16_t type, uint32_t se
     request_answer(s, c, &m, &with);
 }
 
-void request_queue(struct server *s, struct conn *c, struct proto_msg *q, struct keystore *ks,
-                   struct keystore_keys *keys)
+int request_queue(struct server *s, struct conn *c, struct proto_msg *q, struct keystore *ks,
+                  struct keystore_keys *keys)
 {
     struct job *j = calloc(1, sizeof *j);
     int r = j ? 0 : -ENOMEM;
@@ -134,10 +134,11 @@ void request_queue(struct server *s, struct conn *c, struct proto_msg *q, struct
         keystore_free(ks);
         keystore_keys_free(keys);
         request_refuse(s, c, q->type, q->serial, r, "too many unlocks are waiting", &(struct about){0});
-        return;
+        return r;
     }
     c->in = (struct proto_in){0};
     conn_set_busy(s, c, true);
+    return 0;
 }
 
 int request_handle(struct server *s, struct conn *c)
@@ -149,6 +150,7 @@ int request_handle(struct server *s, struct conn *c)
     int r = proto_decode(c->in.type, c->in.serial, c->in.body.p, c->in.body.len, &q);
     if (r)
         return r;
+    session_touch(s, c->session);
     if (!(rq->roles & c->roles))
         request_refuse(s, c, q.type, q.serial, LFS_ERR_DENIED, "the policy does not allow this to this user",
                        &(struct about){0});
@@ -165,8 +167,10 @@ void request_done(struct server *s, struct job *j)
 {
     const struct request *rq = find(j->q.type);
     struct conn *c = conn_find(s, j->conn_id);
-    if (c)
+    if (c) {
         conn_set_busy(s, c, false);
+        session_touch(s, c->session);
+    }
     rq->done(s, c, j);
     job_free(j);
 }

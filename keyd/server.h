@@ -188,9 +188,9 @@ void request_answer(struct server *s, struct conn *c, const struct proto_msg *re
 void request_refuse(struct server *s, struct conn *c, uint16_t type, uint32_t serial, int err,
                     const char *why, const struct about *about);
 /* Takes over the message that is in c. ks and keys (taken, may be NULL): of the session that the job works
- * on. */
-void request_queue(struct server *s, struct conn *c, struct proto_msg *q, struct keystore *ks,
-                   struct keystore_keys *keys);
+ * on. An error was replied. */
+int request_queue(struct server *s, struct conn *c, struct proto_msg *q, struct keystore *ks,
+                  struct keystore_keys *keys);
 
 /* ---- slot_jobs.c ---- */
 int check_open(struct server *s, struct conn *c, const struct proto_msg *q); /* before the job; 0: go on */
@@ -211,6 +211,8 @@ int check_opened(struct server *s, const struct job *j, struct opened *o);
 
 /* ---- admin.c ---- */
 void session_free(struct session *a); /* takes NULL */
+/* Something was asked on its connection: it is not idle. a may be NULL. */
+void session_touch(const struct server *s, struct session *a);
 void sessions_check_time(struct server *s, int64_t now);
 int64_t sessions_next_time(const struct server *s);
 /* The keys of a session whose store these bytes are, or NULL. */
@@ -244,8 +246,8 @@ void volumes_clear(struct server *s);
 /* Zeros mean the root's directory. */
 const uint8_t *volume_dir(const struct keystore *ks, const uint8_t pd[static ID_BYTES]);
 struct dir_note *volume_note(struct unlocked *u, const uint8_t pd[static ID_BYTES]); /* or NULL */
-/* The name of a directory, "" if it has none or its keys are not here. */
-const char *volume_dir_name(struct server *s, struct unlocked *u, struct dir_note *n);
+/* The name of a directory, "" if it has none. An error when its keys do not open here. */
+int volume_dir_name(struct server *s, struct unlocked *u, struct dir_note *n, const char **name);
 struct held_source held_blobs_of(const struct server *s);
 
 /* ---- leases.c ---- */
@@ -284,7 +286,10 @@ void marks_remove(struct server *s, const uint8_t *volume_id, const uint8_t *pd_
 /* Is it locked, for all or for this mount? pid 0: for all. */
 bool marked(const struct server *s, const uint8_t *volume_id, const uint8_t *pd_id, pid_t pid);
 
-/* ---- locks.c ---- */
+/* ---- waits.c ---- */
+int64_t revoke_end(const struct server *s); /* when a mount asked now is late */
+/* Holds up the connection (NULL: keyd itself waits) until waits_check answers. NULL when memory is out. */
+struct wait *wait_add(struct server *s, enum wait_kind kind, struct conn *c, const struct proto_msg *q);
 void waits_check(struct server *s, int64_t now);
 int64_t waits_next_time(const struct server *s);
 void waits_conn_gone(struct server *s, const struct conn *c);
@@ -292,10 +297,16 @@ void waits_clear(struct server *s);
 /* A mount answered: so many files are open. */
 void waits_count(struct server *s, enum wait_kind kind, const uint8_t *volume_id, const uint8_t *pd_id,
                  unsigned held);
+
+/* ---- rekey.c ---- */
+void handle_wait_rekeyed(struct server *s, struct conn *c, const struct proto_msg *q);
+
+/* ---- locks.c ---- */
 void handle_lock(struct server *s, struct conn *c, const struct proto_msg *q);
 void handle_lock_dir(struct server *s, struct conn *c, const struct proto_msg *q);
 void handle_unlock_dir(struct server *s, struct conn *c, const struct proto_msg *q);
-void handle_wait_rekeyed(struct server *s, struct conn *c, const struct proto_msg *q);
+/* The mounts said that nothing is open, or nobody asked them: from now on w waits for their revocation. */
+void begin_lock_dir(struct server *s, struct wait *w);
 /* Ends all leases of a directory and tells the mounts; nobody waits. */
 void dir_revoke(struct server *s, const uint8_t *volume_id, const uint8_t *pd_id);
 /* Begins to lock what policy wants locked before the machine sleeps. */

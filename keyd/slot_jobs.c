@@ -27,34 +27,39 @@ static uint64_t kdf_work(const struct keystore *ks, const struct proto_msg *q)
     return work;
 }
 
-/* The volume's key store may be hostile: what can be told without opening a slot is told before Argon2id
- * runs. A test of a slot is also for header backups, so there any generation will do. */
-static int check_before(struct server *s, const struct proto_msg *q, const struct keystore *ks, char *why,
-                        size_t size)
+/* A test of a slot is also for header backups, so there any generation will do. */
+static int check_against_pin(struct server *s, const struct proto_msg *q, const struct keystore *ks,
+                             char *why, size_t size)
 {
     struct pin pinned, now;
     pin_of(ks, (const char *)q->ini.p, q->ini.len, &now);
     int r = pin_load(s->statedir, ks->volume_id, &pinned);
-    if (r && r != -ENOENT) {
+    if (r == -ENOENT || q->flags & PF_ACCEPT_OLDER)
+        return 0;
+    if (r)
         snprintf(why, size, "what was noted of this volume cannot be read: %s", lfs_strerror(r));
-        return q->flags & PF_ACCEPT_OLDER ? 0 : LFS_ERR_ROLLBACK;
-    }
-    if (!r && memcmp(pinned.signing_public, now.signing_public, sizeof now.signing_public) != 0 &&
-        !(q->flags & PF_ACCEPT_OLDER)) {
+    else if (memcmp(pinned.signing_public, now.signing_public, sizeof now.signing_public) != 0)
         snprintf(why, size, "the key store is signed with another key than the one last used here");
-        return LFS_ERR_ROLLBACK;
-    }
-    if (!r && q->type != P_SLOT_TEST && !(q->flags & PF_ACCEPT_OLDER) && pin_compare(&pinned, &now)) {
+    else if (q->type != P_SLOT_TEST && pin_compare(&pinned, &now))
         snprintf(why, size,
                  "the key store is not the one last used here: generation %" PRIu64 ", expected %" PRIu64,
                  now.generation, pinned.generation);
-        return LFS_ERR_ROLLBACK;
-    }
-    if (q->cred == CRED_PASSPHRASE && kdf_work(ks, q) > WORKER_KDF_WORK_MAX) {
+    else
+        return 0;
+    return LFS_ERR_ROLLBACK;
+}
+
+/* The volume's key store may be hostile: what can be told without opening a slot is told before Argon2id
+ * runs. */
+static int check_before(struct server *s, const struct proto_msg *q, const struct keystore *ks, char *why,
+                        size_t size)
+{
+    int r = check_against_pin(s, q, ks, why, size);
+    if (!r && q->cred == CRED_PASSPHRASE && kdf_work(ks, q) > WORKER_KDF_WORK_MAX) {
         snprintf(why, size, "trying all passphrase slots would take too long: name the slot");
-        return LFS_ERR_DENIED;
+        r = LFS_ERR_DENIED;
     }
-    return 0;
+    return r;
 }
 
 static int check_policy(struct server *s, const struct conn *c, const struct proto_msg *q,

@@ -130,9 +130,11 @@ static void put_dir(struct json *j, struct server *s, struct unlocked *u, uint32
     const struct keystore_dir *d = &u->ks->dirs[i];
     const struct keystore_dirkey *active = d->shredded ? NULL : keystore_active_dirkey(d);
     struct dir_note *n = &u->notes[i];
+    const char *name = "";
     json_open(j, NULL, '{');
     put_id(j, "id", d->id);
-    json_string(j, "name", volume_dir_name(s, u, n));
+    volume_dir_name(s, u, n, &name);
+    json_string(j, "name", name);
     json_bool(j, "root", same_id(d->id, u->ks->root_id));
     json_open(j, "versions", '[');
     for (uint32_t k = 0; k < d->count; k++)

@@ -58,9 +58,10 @@ int label_seal(const struct keystore *ks, struct keystore_dir *d,
                const uint8_t name_key[static LFS_KEY_BYTES], const char *label)
 {
     size_t len = strlen(label);
-    uint8_t *mem = locked_alloc(LFS_KEY_BYTES + LABEL_PLAIN), *plain = mem + LFS_KEY_BYTES;
+    uint8_t *mem = locked_alloc(LFS_KEY_BYTES + LABEL_PLAIN);
     if (!mem)
         return -ENOMEM;
+    uint8_t *plain = mem + LFS_KEY_BYTES;
     label_key(name_key, mem);
     plain[0] = (uint8_t)len;
     memcpy(plain + 1, label, len);

@@ -27,6 +27,7 @@ static int (*const edits[EDIT_OP_MAX + 1])(struct edit *) = {
     [EDIT_BACKUP_ADD] = edit_backup_add,
     [EDIT_BACKUP_REMOVE] = edit_backup_remove,
     [EDIT_ENVIRONMENT] = edit_environment,
+    [EDIT_DIR_ACCEPT] = edit_dir_accept,
 };
 
 int edit_refuse(struct edit *e, int err, const char *fmt, ...)

@@ -35,7 +35,7 @@ static int lookup(void *arg, uint32_t version, uint8_t key[static LFS_KEY_BYTES]
 
 static int verify_signing(struct verify *v)
 {
-    uint8_t public_key[KEYSTORE_PUBLIC_BYTES];
+    uint8_t public_key[KEYSTORE_PUBLIC_BYTES] = {0};
     struct wrap_what what = wrap_of_signing(v->ks);
     int r = unwrap_key(&what, v->keys->store_key, v->ks->signing_wrapped, sizeof v->ks->signing_wrapped,
                        v->mem->key);

@@ -41,19 +41,22 @@ struct held_source held_blobs_of(const struct server *s)
     return (struct held_source){held_find, (void *)(uintptr_t)&s->statedir};
 }
 
-const char *volume_dir_name(struct server *s, struct unlocked *u, struct dir_note *n)
+int volume_dir_name(struct server *s, struct unlocked *u, struct dir_note *n, const char **name)
 {
-    if (n->name_known)
-        return n->name;
     CLEANUP(keyset_freep) struct keyset *keys = NULL;
     struct held_source held = held_blobs_of(s);
     const struct keystore_dir *d = keystore_dir(u->ks, n->id);
-    n->name[0] = '\0';
-    n->name_known = true;
-    if (d && d->named && !keystore_unwrap_dir(u->ks, n->id, vault_lookup, u->vault, &held, &keys) &&
-        keystore_dir_label(u->ks, n->id, keys, n->name))
+    if (!n->name_known) {
         n->name[0] = '\0';
-    return n->name;
+        int r = d && d->named ? keystore_unwrap_dir(u->ks, n->id, vault_lookup, u->vault, &held, &keys) : 0;
+        if (!r && keys)
+            r = keystore_dir_label(u->ks, n->id, keys, n->name);
+        if (r)
+            return r; /* not remembered: the reason may pass */
+        n->name_known = true;
+    }
+    *name = n->name;
+    return 0;
 }
 
 /* Notes for ks, with the times of those that were there. */
@@ -114,6 +117,9 @@ int volume_put(struct server *s, struct keystore *ks, struct vault *v)
         s->volumes = made;
     }
     marks_remove(s, ks->volume_id, NULL);
+    for (uint32_t i = 0; i < ks->dir_count; i++)
+        if (ks->dirs[i].shredded)
+            dir_revoke(s, ks->volume_id, ks->dirs[i].id);
     for (struct conn *c = s->conns; c; c = c->next)
         if (conn_mounts(c, ks->volume_id))
             push_send(s, c, P_PUSH_UNLOCKED, NULL);

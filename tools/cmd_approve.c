@@ -115,6 +115,7 @@ static int sign(struct keyclient *kc, const char *id, const char *text, const st
         printf("  %s\n", cli_quote(one, quoted, sizeof quoted));
         line += n + (line[n] == '\n');
     }
+    fflush(stdout);
     approver_sign(who, text, strlen(text), signature);
     int r = keyclient_approve(kc, id, who->public_key, signature);
     if (r)

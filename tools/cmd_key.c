@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 struct key_args {
     struct cred_source open;
@@ -190,6 +191,41 @@ static int run_destroy(const struct key_args *a, struct target *t, char **argv)
     return change(a, t, a->master ? EDIT_MASTER_DESTROY : EDIT_DIR_DESTROY, argv[0]);
 }
 
+/* latch-keyd tells the mounts and does not wait for them. */
+static void wait_for_least(const struct target *t, uint32_t version)
+{
+    struct pd_status dirs[MOUNTCTL_DIRS_MAX];
+    const struct timespec pause = {.tv_nsec = 20000000};
+    for (int tries = 0; t->mounted && tries < 150; tries++) {
+        size_t count = 0;
+        if (mountctl_dirs(t->socket, dirs, MOUNTCTL_DIRS_MAX, &count))
+            return;
+        for (size_t i = 0; i < count; i++)
+            if (memcmp(dirs[i].id, t->pd_id, ID_BYTES) == 0 && (dirs[i].locked || dirs[i].least <= version))
+                return;
+        nanosleep(&pause, NULL);
+    }
+}
+
+static int run_accept(const struct key_args *a, struct target *t, char **argv)
+{
+    AUTO_ADMIN struct admin admin = {0};
+    struct key_edit e = {.op = EDIT_DIR_ACCEPT};
+    memcpy(e.pd, t->pd_id, ID_BYTES);
+    int code = parse_version(argv[0], &e.number);
+    if (code == LFS_EXIT_OK)
+        code = admin_begin(&t->v, &a->open, &admin);
+    if (code == LFS_EXIT_OK)
+        code = admin_edit(&admin, &e, NULL);
+    if (code == LFS_EXIT_OK)
+        wait_for_least(t, e.number);
+    if (code == LFS_EXIT_OK)
+        printf("headers from version %" PRIu32
+               " on are taken until the next 'latch rotate directory' or 'data'\n",
+               e.number);
+    return code;
+}
+
 /* ---- labels ---- */
 
 static int run_label(const struct key_args *a, struct target *t, enum key_edit_op op, const char *label)
@@ -223,8 +259,8 @@ static const struct verb {
     int args; /* behind the path */
     int (*run)(const struct key_args *a, struct target *t, char **argv);
 } verbs[] = {
-    {"list", 0, run_list}, {"retire", 1, run_retire},           {"destroy", 1, run_destroy},
-    {"name", 1, run_name}, {"environment", 1, run_environment},
+    {"list", 0, run_list},     {"retire", 1, run_retire}, {"destroy", 1, run_destroy},
+    {"accept", 1, run_accept}, {"name", 1, run_name},     {"environment", 1, run_environment},
 };
 
 static const struct verb *find_verb(const char *name)
@@ -270,7 +306,7 @@ static int run(int argc, char **argv)
 
 const struct command cmd_key = {
     .name = "key",
-    .synopsis = "list|retire|destroy|name|environment [OPTION]... VOLUME|PATH [VERSION|NAME]",
+    .synopsis = "list|retire|destroy|accept|name|environment [OPTION]... VOLUME|PATH [VERSION|NAME]",
     .summary = "list key versions, retire and destroy them",
     .help =
         "  latch key list VOLUME                     versions, states, dates; needs no key. Names are shown "
@@ -280,6 +316,9 @@ const struct command cmd_key = {
         "  latch key destroy [--master] PATH N       a retired version goes for good, unless something found "
         "or\n"
         "                                            a registered backup still needs it\n"
+        "  latch key accept PATH N                   takes files with headers of version N again, which were "
+        "put back\n"
+        "                                            from a backup; the next rotation ends that\n"
         "  latch key name PATH NAME                  another name for a protected directory\n"
         "  latch key environment VOLUME NAME         a label such as production: a latch-keyd of another\n"
         "                                            environment refuses the volume; '' takes it away\n"

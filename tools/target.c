@@ -47,11 +47,17 @@ static int note_mount(const char *socket_path, const struct mount_status *st, vo
     return 0;
 }
 
+/* Also one that has lost its key store: volume_files_open says what to do then. */
 static bool is_volume(const char *path)
 {
-    char ini[PATH_MAX + sizeof KEYSTORE_NAME];
-    snprintf(ini, sizeof ini, "%s/" KEYSTORE_NAME, path);
-    return access(ini, F_OK) == 0;
+    static const char *const names[] = {KEYSTORE_NAME, KEYSTORE_BAK_NAME, JOURNAL_NAME};
+    char file[PATH_MAX + 64];
+    bool found = false;
+    for (size_t i = 0; i < sizeof names / sizeof names[0] && !found; i++) {
+        snprintf(file, sizeof file, "%s/%s", path, names[i]);
+        found = access(file, F_OK) == 0;
+    }
+    return found;
 }
 
 static int resolve(struct target *t)

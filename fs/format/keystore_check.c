@@ -90,16 +90,13 @@ static bool shredded_ok(const struct keystore_dir *d)
            sodium_is_zero(d->name_wrapped, sizeof d->name_wrapped);
 }
 
-/* Versions that headers may have are there, and so is the one that wraps the name key. */
+/* The key that wraps the name key is there. One that headers once had may be gone: a version between. */
 static bool versions_ok(const struct keystore_dir *d)
 {
     const struct keystore_dirkey *names = keystore_dirkey(d, d->name_version);
     const struct keystore_dirkey *active = keystore_active_dirkey(d);
     if (!names || names->state == KEY_DESTROYED || sodium_is_zero(d->name_wrapped, sizeof d->name_wrapped))
         return false;
-    for (uint32_t i = 0; i < d->count; i++)
-        if (d->keys[i].version >= d->least && d->keys[i].state == KEY_DESTROYED)
-            return false;
     return d->least >= 1 && d->least <= active->version && d->data_version <= active->version;
 }
 

@@ -154,7 +154,7 @@ static void on_unlocked(struct keys *k, const struct key_event *ev)
 {
     if (is_zero(ev->pd_id))
         keys_take_all(k, true);
-    else
+    else if (keys_is_root(k, ev->pd_id) || !volume_is_locked(k->d->vol))
         keys_take(k, ev->pd_id, NULL);
 }
 
@@ -278,22 +278,26 @@ static int timeout_ms(const struct keys *k)
     return next == INT64_MAX ? -1 : left < 0 ? 0 : left > INT32_MAX ? INT32_MAX : (int)left;
 }
 
+static void sleep_until_due(struct keys *k)
+{
+    struct pollfd p[2] = {{.fd = k->wake, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
+    eventfd_t woken;
+    if (k->client)
+        p[1].fd = keyclient_fd(k->client);
+    poll(p, 2, timeout_ms(k));
+    eventfd_read(k->wake, &woken);
+}
+
 static void *run(void *arg)
 {
     struct keys *k = arg;
-    eventfd_t woken;
     while (!atomic_load(&k->stopping)) {
-        struct pollfd p[2] = {{.fd = k->wake, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
-        if (k->client)
-            p[1].fd = keyclient_fd(k->client);
-        poll(p, 2, timeout_ms(k));
-        eventfd_read(k->wake, &woken);
-        if (p[1].revents)
-            take_events(k);
         answer_ask(k);
         keys_do_timed(k, keys_now());
         if (!k->client && keys_now() >= k->try_at && !atomic_load(&k->stopping))
             reconnect(k);
+        take_events(k); /* last: those that came during other calls do not show on the descriptor */
+        sleep_until_due(k);
     }
     return NULL;
 }

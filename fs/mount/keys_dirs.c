@@ -212,15 +212,16 @@ static void renew(struct keys *k, struct lease *l)
         keys_take(k, l->pd_id, NULL);
 }
 
+/* keyd hears of it first: an unlock that is asked for meanwhile then undoes it. */
 static void lock_idle(struct keys *k, const struct lease *l)
 {
     unsigned held;
     uint8_t pd[ID_BYTES];
     memcpy(pd, l->pd_id, ID_BYTES);
-    keys_lock(k, pd, "idle", true, &held);
     if (k->client)
         keyclient_locked_idle(k->client, k->d->volume_id, pd);
     keys_check_client(k);
+    keys_lock(k, pd, "idle", true, &held);
 }
 
 static bool is_idle(const struct keys *k, struct lease *l, int64_t now)

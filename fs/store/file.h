@@ -139,6 +139,7 @@ int file_reserve(struct volume *v, uint64_t bytes);
  * journal (consumed by setting it to 0 when a transaction took them). len: at most FILE_PIECE, within
  * FILE_PIECE_CHUNKS chunks. */
 #define FILE_PIECE_CHUNKS 256u
+#define FILE_MESSAGES_MAX (UINT64_C(1) << 32) /* under one key with random nonces (SP 800-38D, 8.3) */
 int file_write_locked(struct file *f, const uint8_t *buf, size_t len, uint64_t off, uint64_t *reserved);
 int file_truncate_locked(struct file *f, uint64_t size, uint64_t *reserved);
 
@@ -165,6 +166,10 @@ int file_rewrap(struct file *f, uint64_t *reserved);
 /* A second place with a new file key, under which everything is written from now on; both are wrapped by the
  * active directory key. What was pending is settled first. Nothing for a file that has two. */
 int file_rekey_begin(struct file *f, uint64_t *reserved);
+
+/* Before a write: a file key that has nearly sealed as many messages as it may gets a successor, whose
+ * re-encryption the next rotation finishes. */
+int file_rekey_spent(struct file *f, uint64_t *reserved);
 
 /* The next piece of content that is not under the newest key is written again. *chunk: where to look from;
  * goes on to where to look next, CHUNK_END when nothing is left. *bytes: how much it was. */

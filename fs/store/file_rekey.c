@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define SPENT_MARGIN (4u * FILE_PIECE_CHUNKS) /* messages */
+
 static int commit(struct file *f, struct file_header *h, uint64_t *reserved, uint64_t *seq)
 {
     struct txn t;
@@ -110,6 +112,18 @@ int file_rekey_begin(struct file *f, uint64_t *reserved)
         f->keys = r ? was : keys;
     }
     locked_free(r ? keys : was);
+    return r;
+}
+
+int file_rekey_spent(struct file *f, uint64_t *reserved)
+{
+    if (f->state == CONTENT_NONE || f->hdr.chunk_writes + SPENT_MARGIN < FILE_MESSAGES_MAX ||
+        file_has_two_keys(f))
+        return 0;
+    uint64_t part = file_share(reserved, FILE_SHARE);
+    int r = file_rekey_begin(f, &part);
+    if (part)
+        journal_unreserve(f->n->vol->journal, part);
     return r;
 }
 

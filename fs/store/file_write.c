@@ -13,7 +13,6 @@
 
 #define FRESH_RUN 8u /* chunks: shorter runs of a file that was synced go through the journal */
 #define RESERVE_AHEAD (16 * PAGE_BYTES) /* allocated beyond an append, so that not every one asks */
-#define WRITES_MAX (UINT64_C(1) << 32)  /* messages under one key with random nonces (SP 800-38D, 8.3) */
 
 /* One piece of a write on its way: at most FILE_PIECE_CHUNKS chunks. */
 struct piece {
@@ -29,7 +28,7 @@ struct piece {
 int file_writing_key(struct file *f, const struct file_header *h, uint64_t messages, struct aead **a,
                      uint16_t *epoch)
 {
-    if (h->chunk_writes + messages >= WRITES_MAX)
+    if (h->chunk_writes + messages >= FILE_MESSAGES_MAX)
         return -EFBIG; /* the file needs a new key before it takes more */
     *epoch = h->place[header_newest(h)].epoch;
     *a = thread_aead();
@@ -395,7 +394,9 @@ int file_born(struct file *f, int fd, const uint8_t *buf, size_t len, uint64_t o
 
 int file_write_locked(struct file *f, const uint8_t *buf, size_t len, uint64_t off, uint64_t *reserved)
 {
-    int fd, r = node_fd_get(f->n, true, &fd);
+    int fd, r = file_rekey_spent(f, reserved);
+    if (!r)
+        r = node_fd_get(f->n, true, &fd);
     if (r)
         return r;
     if (f->state == CONTENT_NONE) {

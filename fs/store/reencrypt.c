@@ -121,27 +121,36 @@ static void batch_drop(struct reencrypt_batch *b)
     b->bytes = 0;
 }
 
+static int file_xattrs(struct rotation *r, struct node *n)
+{
+    int e = rotate_enter(r);
+    if (e)
+        return e;
+    int damage = atomic_load(&n->removed) ? 0 : node_rekey_xattrs(n);
+    e = damage ? rotate_count_damage(r, damage) : 0;
+    volume_leave(r->v);
+    return e ? e : damage ? 1 : 0;
+}
+
 /* Those that fail are damaged: they keep both places. */
 static int batch_xattrs(struct rotation *r)
 {
     struct reencrypt_batch *b = r->batch;
-    int e = rotate_enter(r);
-    if (e)
-        return e;
-    for (size_t i = 0; !e && i < b->count; i++) {
+    int e = 0;
+    for (size_t i = 0; e >= 0 && i < b->count;) {
         struct node *n = b->f[i]->n;
-        int damage = atomic_load(&n->removed) ? 0 : node_rekey_xattrs(n);
-        if (!damage)
+        e = file_xattrs(r, n);
+        if (e == 0)
+            i++;
+        if (e <= 0)
             continue;
-        e = rotate_count_damage(r, damage);
         r->changed--;
         r->p.changed--;
         file_put(b->f[i]);
         node_unref(n, 1);
-        b->f[i--] = b->f[--b->count];
+        b->f[i] = b->f[--b->count];
     }
-    volume_leave(r->v);
-    return e;
+    return e < 0 ? e : 0;
 }
 
 static int run_batch(struct rotation *r)

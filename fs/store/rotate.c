@@ -123,7 +123,7 @@ void rotate_found(struct rotation *r, uint32_t version)
 static bool is_damage(int err)
 {
     return err == LFS_ERR_CORRUPT || err == LFS_ERR_AUTH || err == LFS_ERR_UNSUPPORTED ||
-           err == LFS_ERR_ROLLBACK || err == -EIO || err == -EACCES || err == -EPERM;
+           err == LFS_ERR_ROLLBACK || err == -EIO || err == -EACCES || err == -EPERM || err == -EFBIG;
 }
 
 /* Gone meanwhile: not a file any more, or to be found under its new name by rotate_moved. */

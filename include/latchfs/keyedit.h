@@ -32,7 +32,10 @@ enum key_edit_op {
     EDIT_BACKUP_ADD = 14,    /* label -> backup number */
     EDIT_BACKUP_REMOVE = 15, /* number */
     EDIT_ENVIRONMENT = 16,   /* label: "production", ...; "" takes it away */
-    EDIT_OP_MAX = 16
+    /* pd, version below least, not destroyed: headers from it on are taken again, because files were put back
+     * from a backup; least = version until the next rotation has finished. */
+    EDIT_DIR_ACCEPT = 17,
+    EDIT_OP_MAX = 17
 };
 
 /* "slot-add", ...; NULL if unknown. */

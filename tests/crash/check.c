@@ -20,6 +20,7 @@ struct held {
 
 struct check {
     const char *dir;
+    uint32_t least, most; /* of the directory key's versions */
     struct volume *v;
     FILE *out;
     int failures;
@@ -192,7 +193,7 @@ static void dump_dir(struct check *c, struct node *dir, const char *path)
 static bool open_dump(struct check *c, bool read_only, const char *what)
 {
     struct volume_options o = lab_options();
-    struct keyset *k = lab_keys();
+    struct keyset *k = lab_keys(c->least, c->most);
     struct replay_report rep;
     struct volume_stats s;
     o.read_only = read_only;
@@ -301,7 +302,7 @@ static void verify_file(struct check *c, const struct held *h)
 static void reopen(struct check *c)
 {
     struct volume_options o = lab_options();
-    struct keyset *k = lab_keys();
+    struct keyset *k = lab_keys(c->least, c->most);
     struct replay_report rep;
     int r = volume_open(c->dir, k, &o, &rep, &c->v);
     keyset_free(k);
@@ -318,9 +319,9 @@ static void reopen(struct check *c)
         fail(c, "after use: close: %s", lfs_strerror(r));
 }
 
-int lab_check(const char *dir, const char *out)
+int lab_check(const char *dir, const char *out, uint32_t least, uint32_t most)
 {
-    struct check c = {.dir = dir, .out = fopen(out, "we")};
+    struct check c = {.dir = dir, .out = fopen(out, "we"), .least = least, .most = most};
     int r;
     if (!c.out)
         lab_die("%s: %s", out, strerror(errno));

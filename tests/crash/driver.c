@@ -1,4 +1,4 @@
-/* Usage: driver list | run WORKLOAD SEED DIR | recover DIR | check DIR OUT */
+/* Usage: driver list | run WORKLOAD SEED DIR | recover DIR LEAST MOST | check DIR OUT LEAST MOST */
 #include "lab.h"
 
 #include "latchfs/err.h"
@@ -22,7 +22,7 @@ _Noreturn void lab_die(const char *fmt, ...)
     exit(2);
 }
 
-struct keyset *lab_keys(void)
+struct keyset *lab_keys(uint32_t least, uint32_t most)
 {
     struct keyset *k = keyset_new();
     if (!k)
@@ -31,10 +31,13 @@ struct keyset *lab_keys(void)
     memset(k->pd_id, 0x22, sizeof k->pd_id);
     memset(k->name_key, 0x33, sizeof k->name_key);
     memset(k->journal_key, 0x44, sizeof k->journal_key);
-    memset(k->versions[0].key, 0x55, sizeof k->versions[0].key);
     k->suite = SUITE_AES_256_GCM;
-    k->active = k->least = k->versions[0].version = 1;
-    k->count = 1;
+    for (uint32_t v = least; v <= most && k->count < KEYSET_VERSIONS_MAX; v++) {
+        memset(k->versions[k->count].key, 0x54 + (int)v, sizeof k->versions[0].key);
+        k->versions[k->count++].version = v;
+    }
+    k->active = most;
+    k->least = least;
     return k;
 }
 
@@ -43,10 +46,10 @@ struct volume_options lab_options(void)
     return (struct volume_options){.journal_bytes = 1, .no_flusher = true};
 }
 
-struct volume *lab_open(const char *dir)
+struct volume *lab_open(const char *dir, uint32_t least, uint32_t most)
 {
     struct volume_options o = lab_options();
-    struct keyset *k = lab_keys();
+    struct keyset *k = lab_keys(least, most);
     struct volume *v;
     int r = volume_open(dir, k, &o, NULL, &v);
     keyset_free(k);
@@ -68,7 +71,7 @@ static int run(const char *name, const char *seed, const char *dir)
         w++;
     if (!w->name)
         lab_die("no workload %s", name);
-    struct keyset *k = lab_keys();
+    struct keyset *k = lab_keys(1, 1);
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int r = fd < 0 ? -1 : volume_create(fd, k);
     keyset_free(k);
@@ -76,7 +79,7 @@ static int run(const char *name, const char *seed, const char *dir)
         lab_die("create %s: %s", dir, lfs_strerror(r));
     close(fd);
     say("created\n");
-    struct lab l = {.v = lab_open(dir), .dir = dir, .random = strtoull(seed, NULL, 0)};
+    struct lab l = {.v = lab_open(dir, 1, 1), .dir = dir, .random = strtoull(seed, NULL, 0), .version = 1};
     w->run(&l);
     lab_release(&l);
     say("closing\n");
@@ -87,9 +90,17 @@ static int run(const char *name, const char *seed, const char *dir)
     return 0;
 }
 
-static int recover(const char *dir)
+static uint32_t version(const char *text)
 {
-    int r = volume_close(lab_open(dir));
+    unsigned long n = strtoul(text, NULL, 10);
+    if (n < 1 || n > LAB_VERSIONS)
+        lab_die("no version %s", text);
+    return (uint32_t)n;
+}
+
+static int recover(const char *dir, uint32_t least, uint32_t most)
+{
+    int r = volume_close(lab_open(dir, least, most));
     if (r)
         lab_die("close: %s", lfs_strerror(r));
     return 0;
@@ -104,10 +115,11 @@ int main(int argc, char **argv)
     }
     if (argc == 5 && !strcmp(argv[1], "run"))
         return run(argv[2], argv[3], argv[4]);
-    if (argc == 3 && !strcmp(argv[1], "recover"))
-        return recover(argv[2]);
-    if (argc == 4 && !strcmp(argv[1], "check"))
-        return lab_check(argv[2], argv[3]);
-    fputs("usage: driver list | run WORKLOAD SEED DIR | recover DIR | check DIR OUT\n", stderr);
+    if (argc == 5 && !strcmp(argv[1], "recover"))
+        return recover(argv[2], version(argv[3]), version(argv[4]));
+    if (argc == 6 && !strcmp(argv[1], "check"))
+        return lab_check(argv[2], argv[3], version(argv[4]), version(argv[5]));
+    fputs("usage: driver list | run WORKLOAD SEED DIR | recover DIR LEAST MOST | check DIR OUT LEAST MOST\n",
+          stderr);
     return 2;
 }

@@ -193,6 +193,65 @@ def no_sync(records):
     return without_syncs(records, lambda kind, ino: True)
 
 
+# ---- keys ----
+
+ROTATIONS = (b"rewrap", b"reencrypt", b"rotate-part")
+
+
+def within(records):
+    """Each record with the kinds of the operations that are under way, the innermost last."""
+    under_way = []
+    for r in records:
+        words = r[2].split(b" ") if r[0] == t.MARK else [b""]
+        if words[0] == b"begin":
+            under_way.append((words[1], words[2]))
+        elif words[0] == b"end":
+            under_way = [o for o in under_way if o[0] != words[1].strip()]
+        yield r, [kind for _, kind in under_way]
+
+
+def rotates(kinds):
+    return any(k in ROTATIONS for k in kinds)
+
+
+def early_attribute(records, kinds):
+    """An attribute is sealed under a new file key before that is on disk."""
+    drop, last = set(), None
+    for (kind, n, _), under_way in within(records):
+        if kind == t.SYNC_BEGIN:
+            last = n[0] if n[2] == kinds.journal else None
+        elif kind == t.SETXATTR and last is not None and rotates(under_way):
+            drop.add(last)
+            last = None
+        elif kind not in SYNC:
+            last = None
+    return [r for r in records if r[0] not in SYNC or r[1][0] not in drop]
+
+
+def early_end(records, kinds):
+    """The old file key is dropped before what took its data's place is on disk."""
+    drop = {r[1][0] for r, under_way in within(records)
+            if r[0] == t.SYNC_BEGIN and r[1][2] != kinds.journal and under_way and under_way[-1] in ROTATIONS}
+    return [r for r in records if r[0] not in SYNC or r[1][0] not in drop]
+
+
+def early_return(records, kinds):
+    """A rotation says that it is done before the headers are on disk."""
+    drop, syncs = set(), []
+    for r, under_way in within(records):
+        if r[0] == t.SYNC_BEGIN and under_way and under_way[-1] in ROTATIONS:
+            syncs.append(r[1][0])
+        elif not rotates(under_way):
+            drop.update(syncs[-12:])  # of the last checkpoint
+            syncs = []
+    return [r for r in records if r[0] not in SYNC or r[1][0] not in drop]
+
+
+def newest_version(fault, oracle):
+    """Of the directory key. Planted: the key store has lost the version that headers bear already."""
+    return max(oracle.least, oracle.newest - 1) if fault == "lost-version" else oracle.newest
+
+
 # ---- bits that flip ----
 
 def journal_of(image):
@@ -225,13 +284,15 @@ def flip_journal(image, rnd):
 
 TRACE = {f.__name__.replace("_", "-"): f for f in (
     journal_sync, file_sync, record_sync, directory_sync, all_sync, tail_sync, removal_sync, early_in_place,
-    early_replace, early_name, late_sidecar, lost_truncation, lost_entry, lost_rename)}
+    early_replace, early_name, late_sidecar, lost_truncation, lost_entry, lost_rename, early_attribute, early_end,
+    early_return)}
 STATE = {"flip-data": flip_data, "flip-journal": flip_journal}
 REPLAY = {"replay-sync": no_sync, "replay-first-sync": nth_sync((t.SYNC_ALL,), 0),
           "replay-last-sync": nth_sync((t.SYNC_ALL,), 1)}
-NAMES = sorted([*TRACE, *STATE, *REPLAY])
+NAMES = sorted([*TRACE, *STATE, *REPLAY, "lost-version"])
 
 CONTENT_HURT = r"chunk \d+ (holds|does not read)|has \d+ bytes"
+KEYS_HURT = r"xattr|authentication|too old|corrupt"
 NAMES_HURT = r"is missing|should not be there|lookup|opendir|is a [dfl], not|authentication"
 
 # The fault, the workload that must catch it, what must be said, and the only kind of states to try, if any.
@@ -255,6 +316,10 @@ CAUGHT_BY = [
     ("lost-truncation", "truncate", CONTENT_HURT, None),
     ("lost-entry", "mixed", CONTENT_HURT, None),
     ("lost-rename", "saving", NAMES_HURT, None),
+    ("early-attribute", "reencrypt", KEYS_HURT, "power"),
+    ("early-end", "reencrypt", KEYS_HURT, "power"),
+    ("early-return", "rewrap", KEYS_HURT, "power"),
+    ("lost-version", "rewrap", KEYS_HURT, "power"),
     ("flip-data", "overwrite", CONTENT_HURT, None),
     ("flip-journal", "overwrite", CONTENT_HURT, None),
     ("replay-sync", "overwrite", CONTENT_HURT, "replay"),

@@ -8,11 +8,12 @@
 /* Prints and exits with 2. */
 _Noreturn void lab_die(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* The volume's keys, the same at every run. */
-struct keyset *lab_keys(void);
+/* The volume's keys, the same at every run: versions least..most of its directory key, the last is active. */
+#define LAB_VERSIONS 16u
+struct keyset *lab_keys(uint32_t least, uint32_t most);
 /* Options of every mount: the smallest journal, no flusher. */
 struct volume_options lab_options(void);
-struct volume *lab_open(const char *dir);
+struct volume *lab_open(const char *dir, uint32_t least, uint32_t most);
 
 /* ---- operations (ops.c): one call of the store each, with begin and end in the trace. Paths are plaintext,
  * from the volume's root, without a leading slash. Any error ends the driver. ---- */
@@ -23,6 +24,7 @@ struct lab {
     struct volume *v;
     const char *dir;
     uint64_t ops, random;
+    uint32_t version;                /* of the directory key, active */
     struct node *kept[LAB_KEPT_MAX]; /* files left open */
     size_t kept_count;
 };
@@ -51,6 +53,11 @@ void op_setxattr(struct lab *l, const char *path, const char *name, size_t len);
 void op_checkpoint(struct lab *l); /* everything durable and in place */
 void op_round(struct lab *l);      /* what the flusher does once in a while */
 
+/* A new version of the directory key, and a rotation to it: of headers, or with data of everything. meanwhile
+ * is called at every step, where programs would run; with stop_at the rotation ends at that step, and the
+ * next one has the rest to do. */
+void op_rotate(struct lab *l, bool data, uint64_t stop_at, void (*meanwhile)(struct lab *l));
+
 void op_remount(struct lab *l); /* unmounts and mounts again */
 bool op_exists(struct lab *l, const char *path);
 
@@ -67,8 +74,9 @@ extern const struct workload workloads[];
 
 /* ---- check.c ---- */
 
-/* Opens the volume read-only, writes all that it holds to out, opens it for writing, does so again, uses it
- * and opens it once more. 0, or 1 when the store failed at something; then out says at what. */
-int lab_check(const char *dir, const char *out);
+/* With the directory key's versions from least to most: opens the volume read-only, writes all that it holds
+ * to out, opens it for writing, does so again, uses it and opens it once more. 0, or 1 when the store failed
+ * at something; then out says at what. */
+int lab_check(const char *dir, const char *out, uint32_t least, uint32_t most);
 
 #endif

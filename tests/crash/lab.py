@@ -154,12 +154,16 @@ class Run:
         for inode in image.content:
             image.content[inode] = by_ino[inode.ino]
 
+    def versions(self):
+        """Of the directory key, what there is after the cut: those below the last whole rotation are destroyed."""
+        return str(self.oracle.least), str(faults.newest_version(self.lab.fault, self.oracle))
+
     def recovery(self, image, where):
         """The changes that a mount of the image makes."""
         trace = os.path.join(self.tmp, "recovery")
         try:
             root, inodes = build(image, where)
-            said = self.lab.call(root, "recover", root, trace=trace, inodes=inodes)
+            said = self.lab.call(root, "recover", root, *self.versions(), trace=trace, inodes=inodes)
             if said:
                 raise Unrecovered(image, said)
             return faults.transform_replay(self.lab.fault, t.read(trace))
@@ -172,7 +176,7 @@ class Run:
         out, trace = os.path.join(self.tmp, "dump"), os.path.join(self.tmp, "check")
         try:
             root, inodes = build(image, where)
-            said = self.lab.call(root, "check", root, out, trace=trace, inodes=inodes)
+            said = self.lab.call(root, "check", root, out, *self.versions(), trace=trace, inodes=inodes)
             if len(said) > 1:
                 return [said]
             dumps, errors, self.remarks = oracle.read_dump(out)
@@ -207,8 +211,8 @@ class Run:
             with open(os.path.join(kept, "violations"), "w", encoding="utf-8") as f:
                 f.write("\n".join(text + wrong) + "\n")
             text += ["  kept: " + kept,
-                     "  again: CRASH_ROOT=%s/volume CRASH_INODES=%s/inodes LD_PRELOAD=%s %s check %s/volume /dev/stdout" %
-                     (kept, kept, self.lab.recorder, self.lab.driver, kept)]
+                     "  again: CRASH_ROOT=%s/volume CRASH_INODES=%s/inodes LD_PRELOAD=%s %s check %s/volume /dev/stdout %s %s" %
+                     (kept, kept, self.lab.recorder, self.lab.driver, kept, *self.versions())]
         text += ["  again, from the start: tests/crash/run --workload %s --seed %s --state %d" %
                  (self.workload, self.seed, s.number)]
         self.reports.append("\n".join(text))

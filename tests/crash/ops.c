@@ -4,10 +4,13 @@
 #include "latchfs/err.h"
 #include "trace.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 uint64_t lab_random(struct lab *l, uint64_t n)
@@ -317,13 +320,58 @@ void op_round(struct lab *l)
     end(&op, r);
 }
 
+/* ---- rotation ---- */
+
+/* Goes on by a second each time it is asked, so that a rotation shows its progress at every step. */
+int clock_gettime(clockid_t id, struct timespec *ts)
+{
+    static long seconds = 1000;
+    if (id != CLOCK_MONOTONIC)
+        return (int)syscall(SYS_clock_gettime, id, ts);
+    *ts = (struct timespec){.tv_sec = seconds++};
+    return 0;
+}
+
+struct rotating {
+    struct lab *l;
+    void (*meanwhile)(struct lab *l);
+    uint64_t steps, stop_at;
+    atomic_bool stop;
+};
+
+static void at_step(const struct rotate_progress *p, void *arg)
+{
+    struct rotating *rot = arg;
+    atomic_store(&rot->stop, ++rot->steps == rot->stop_at);
+    if (!atomic_load(&rot->stop))
+        rot->meanwhile(rot->l);
+}
+
+void op_rotate(struct lab *l, bool data, uint64_t stop_at, void (*meanwhile)(struct lab *l))
+{
+    struct rotating rot = {.l = l, .meanwhile = meanwhile, .stop_at = stop_at};
+    struct rotate_options o = {.stop = &rot.stop, .progress = at_step, .arg = &rot};
+    struct rotate_progress p;
+    struct keyset *k = lab_keys(1, ++l->version);
+    memcpy(o.pd_id, k->pd_id, sizeof o.pd_id);
+    int r = volume_pd_unlock(l->v, k);
+    keyset_free(k);
+    if (r)
+        lab_die("version %u: %s", l->version, lfs_strerror(r));
+    /* One that is stopped promises nothing. */
+    const char *kind = stop_at ? "rotate-part" : data ? "reencrypt" : "rewrap";
+    struct op op = begin(l, kind, "", "", l->version, 0, NULL, 0);
+    r = data ? volume_reencrypt(l->v, &o, &p) : volume_rewrap(l->v, &o, &p);
+    end(&op, r == -EINTR && stop_at ? 0 : r);
+}
+
 void op_remount(struct lab *l)
 {
     struct op op = begin(l, "round", "", "", 0, 0, NULL, 0); /* promises as little */
     lab_release(l);
     int r = volume_close(l->v);
     if (!r)
-        l->v = lab_open(l->dir);
+        l->v = lab_open(l->dir, 1, l->version);
     end(&op, r);
 }
 

@@ -48,6 +48,7 @@ class Oracle:
         self.open = {}                 # number -> (kind, began, whatever the end needs)
         self.open_trees = 0            # operations on names that have begun and not ended
         self.created = self.closed = False
+        self.least = self.newest = 1   # versions of the directory key: a whole rotation has left none below
 
     # ---- feeding ----
 
@@ -78,6 +79,9 @@ class Oracle:
             self.open[number] = (kind, seq, (path, self.path_floor(path), len(self.trees) - 1))
         elif kind == "round":
             self.open[number] = (kind, seq, None)
+        elif kind in ("rewrap", "reencrypt", "rotate-part"):
+            self.newest = a
+            self.open[number] = (kind, seq, a)
         else:
             self.rename_tree(seq, number, kind, path, other, a)
             self.open[number] = (kind, seq, None)
@@ -91,12 +95,14 @@ class Oracle:
             path, floor, _ = what
             self.tree_floor = max(self.tree_floor, floor)
             if kind != "dirsync":
-                self.settle(self.find(path), began)
+                self.settle(self.find(path), began, attributes=kind == "fsync")
         elif kind == "checkpoint":
             self.tree_floor = max(self.tree_floor, what[2])
             for node in self.nodes():
                 self.settle(node, began)
-        elif kind != "round":
+        elif kind in ("rewrap", "reencrypt"):
+            self.least = what
+        elif kind not in ("round", "rotate-part"):
             self.open_trees -= 1
 
     # ---- contents ----
@@ -134,17 +140,21 @@ class Oracle:
         node.size = change.size
 
     @staticmethod
-    def settle(node, seq):
-        """What had ended before seq is durable."""
-        done = 0
+    def settle(node, seq, attributes=True):
+        """What had ended before seq is durable; attributes are not after fdatasync."""
+        done, open_still = 0, []
         for c in node.history:
             if c.replaces is None and (c.ended is None or c.ended >= seq):
                 break
             done += 1
-            if c.replaces is None:
+            if c.replaces is None and not attributes and any(isinstance(k, tuple) for k in c.chunks):
+                open_still.append(c)
+            elif c.replaces is None:
                 node.base.update(c.chunks)
                 node.base_size = c.size
-        del node.history[:done]
+        for c in open_still:
+            c.size = node.base_size
+        node.history[:done] = open_still
 
     def nodes(self):
         seen, todo = set(), [self.root]

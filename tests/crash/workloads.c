@@ -498,6 +498,85 @@ static void mixed(struct lab *l)
     }
 }
 
+/* ---- keys ---- */
+
+#define ROTATED 12
+
+static void rotated_name(struct lab *l, char name[static 16], uint64_t i)
+{
+    snprintf(name, 16, "r%d", (int)i);
+    if (!op_exists(l, name))
+        snprintf(name, 16, "d/r%d", (int)i);
+}
+
+/* What programs do between two steps of a rotation. */
+static void meanwhile(struct lab *l)
+{
+    char name[16], to[16];
+    uint64_t i = lab_random(l, ROTATED);
+    rotated_name(l, name, i);
+    switch (lab_random(l, 14)) {
+    case 0:
+        op_write(l, name, lab_random(l, 20 * PAGE_BYTES), 1 + lab_random(l, 3 * PAGE_BYTES));
+        break;
+    case 1:
+        op_append(l, name, 1 + lab_random(l, 12 * PAGE_BYTES));
+        break;
+    case 2:
+        op_truncate(l, name, lab_random(l, 3) ? lab_random(l, 40 * PAGE_BYTES) : lab_random(l, 4000));
+        break;
+    case 3:
+        op_setxattr(l, name, "user.note", 1 + lab_random(l, 100));
+        break;
+    case 4:
+        snprintf(to, sizeof to, "%sr%d", name[0] == 'd' ? "" : "d/", (int)i);
+        op_rename(l, name, to, 0);
+        break;
+    case 5:
+        settle(l, name, 4);
+        break;
+    default:
+        break;
+    }
+}
+
+static void rotating(struct lab *l, bool data)
+{
+    static const uint64_t sizes[ROTATED] = {
+        0, 40, 3000, 3584, 3585, 9000, 30 * 4096, 50 * 4096, 90 * 4096, 130 * 4096, 260 * 4096, 12 * 4096};
+    char name[16];
+    op_mkdir(l, "d");
+    for (int i = 0; i < ROTATED; i++) {
+        snprintf(name, sizeof name, "%sr%d", i % 3 ? "d/" : "", i);
+        op_create(l, name);
+        if (sizes[i])
+            op_write(l, name, 0, sizes[i]);
+        if (i % 2)
+            op_setxattr(l, name, "user.note", 1 + lab_random(l, 100));
+    }
+    op_link(l, "r6", "d/linked");
+    op_checkpoint(l);
+    for (int round = 0; round < 5; round++) {
+        while (lab_random(l, 2) && l->version < LAB_VERSIONS - 5)
+            op_rotate(l, data || lab_random(l, 3) == 0, 1 + lab_random(l, 40), meanwhile);
+        if (lab_random(l, 5) == 0)
+            op_remount(l);
+        op_rotate(l, data, 0, meanwhile);
+        rotated_name(l, name, lab_random(l, ROTATED));
+        settle(l, name, 5);
+    }
+}
+
+static void rewrap(struct lab *l)
+{
+    rotating(l, false);
+}
+
+static void reencrypt(struct lab *l)
+{
+    rotating(l, true);
+}
+
 /* ---- several threads, a file each, while rounds go on ---- */
 
 #define THREADS 4
@@ -536,9 +615,11 @@ static void threads(struct lab *l)
 }
 
 const struct workload workloads[] = {
-    {"overwrite", overwrite}, {"append", append},   {"grow", grow},     {"truncate", truncating},
-    {"punch", punch},         {"small", small},     {"saving", saving}, {"tree", tree},
-    {"names", names},         {"moves", moves},     {"links", links},   {"remove", removing},
-    {"hints", hints},         {"remount", remount}, {"wrap", wrap},     {"fresh", fresh},
-    {"mixed", mixed},         {"threads", threads}, {NULL, NULL},
+    {"overwrite", overwrite}, {"append", append},       {"grow", grow},
+    {"truncate", truncating}, {"punch", punch},         {"small", small},
+    {"saving", saving},       {"tree", tree},           {"names", names},
+    {"moves", moves},         {"links", links},         {"remove", removing},
+    {"hints", hints},         {"remount", remount},     {"wrap", wrap},
+    {"fresh", fresh},         {"mixed", mixed},         {"threads", threads},
+    {"rewrap", rewrap},       {"reencrypt", reencrypt}, {NULL, NULL},
 };

@@ -65,19 +65,19 @@ class Client:
         assert code == 0
         return json.loads(rest)
 
-    def volume(self, name="a.ini", passphrase="secret", recovery="norecovery"):
+    def volume(self, name="a.ini", passphrase="secret", recovery="norecovery", kind="passphrase"):
         """A new key store, pinned; returns its path and what init printed."""
         path = self.home.dir / name
-        printed = self.ok("init", path, "fast", recovery, "passphrase", passphrase)
+        printed = self.ok("init", path, "fast", recovery, kind, passphrase)
         self.ok("pin", path)
         return path, printed
 
-    def unlock(self, path, passphrase="secret"):
-        return self.ok("unlock", path, "passphrase", passphrase)[1]
+    def unlock(self, path, passphrase="secret", kind="passphrase"):
+        return self.ok("unlock", path, kind, passphrase)[1]
 
-    def admin(self, path, passphrase="secret"):
+    def admin(self, path, passphrase="secret", kind="passphrase"):
         """A session of administration."""
-        self.ok("admin", path, "passphrase", passphrase)
+        self.ok("admin", path, kind, passphrase)
         return self
 
     def edit(self, path, act, *words):

@@ -52,13 +52,12 @@ def is_whole(home, key):
 
 def load(home, lines):
     """Clients that make keyd log as fast as it can; they end when keyd does."""
-    script = f"connect {home.socket} -\n" + f"lock {NO_VOLUME}\n" * lines
+    script = home.dir / "script"
+    script.write_text(f"connect {home.socket} -\n" + f"lock {NO_VOLUME}\n" * lines)
     clients = []
     for _ in range(2):
-        clients.append(subprocess.Popen([CLI], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=home.env))
-    for c in clients:
-        c.stdin.write(script.encode())
-        c.stdin.close()
+        with open(script) as words:
+            clients.append(subprocess.Popen([CLI], stdin=words, stdout=subprocess.PIPE, env=home.env))
     return clients
 
 
@@ -76,7 +75,7 @@ def test_kill_in_the_middle_of_logging(home):
     key = enroll(home)
     home.kill_keyd()
     answers = 0
-    rounds = 30
+    rounds = 60
     for _ in range(rounds):
         keyd = home.start()
         clients = load(home, 3000)
@@ -188,8 +187,9 @@ def test_another_key_and_another_head(eight):
     log = ["--log", home.state / "audit.log"]
     other = home.dir / "other.json"
     other.write_text(json.dumps({**copy, "hash": "00" * 32}))
-    result = latch(home, "audit", "verify", *log, "--head", other)
+    result = latch(home, "audit", "verify", *log, "--head", other, "--key", key)
     assert result.returncode == CORRUPT and f"record {copy['seq']} is not the one" in result.out
+    assert latch(home, "audit", "verify", *log, "--head", other).returncode == CORRUPT
     other.write_text(json.dumps({**copy, "chain": "00" * 16}))
     assert latch(home, "audit", "verify", *log, "--head", other).returncode == CORRUPT
     other.write_text("{}")
@@ -252,6 +252,18 @@ def test_while_it_runs(eight):
     assert f"missing: records 2 to {before + 2} are missing; latch-keyd noticed it" in result.out
 
 
+def test_a_new_file_goes_on(eight):
+    home, key, head = eight
+    home.kill_keyd()
+    old = home.dir / "2025.log"
+    (home.state / "audit.log").rename(old)
+    home.client(start=True).ask("lock", NO_VOLUME)
+    both = ["--log", old, "--log", home.state / "audit.log"]
+    latch(home, "audit", "verify", "--key", key, "--head", head, *both).ok()
+    assert latch(home, "audit", "verify", "--key", key, *both[2:]).returncode == CORRUPT
+    assert latch(home, "audit", "verify", "--key", key, *both[2:], *both[:2]).returncode == CORRUPT
+
+
 # ---- a full disk ----
 
 
@@ -259,17 +271,19 @@ def test_while_it_runs(eight):
 def small_disk(path, size):
     harness._mount("tmpfs", str(path), "tmpfs", 0)
     try:
-        harness.run(["mount", "-o", f"remount,size={size},mode=0700", path]).ok()
+        harness.run(["mount", "-o", f"remount,size={size}", path]).ok()
+        path.chmod(0o700)
         yield
     finally:
         harness._libc.umount2(os.fsencode(str(path)), 2)
 
 
 def fill(path):
-    with open(path, "wb") as f, contextlib.suppress(OSError):
-        while True:
-            f.write(b"x" * 4096)
-            f.flush()
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT)
+    with contextlib.suppress(OSError):
+        while os.write(fd, b"x" * 4096):
+            pass
+    os.close(fd)
 
 
 @needs_root
@@ -280,6 +294,8 @@ def test_full_disk(home):
         key = enroll(home)
         ini, _ = client.volume()
         fill(home.state / "filler")
+        for _ in range(80):  # what is allocated ahead of the reserve
+            client.ask("lock", NO_VOLUME)
 
         code, why = client.ask("init", home.dir / "b.ini", "fast", "norecovery", "passphrase", "secret", "first")
         assert code == ENOSPC and "audit log" in why
@@ -290,11 +306,12 @@ def test_full_disk(home):
         assert acts(home, "unlock")[-1]["result"] == "ok"
         is_whole(home, key)
 
+        before = len(acts(home, "lock"))
         for _ in range(400):  # beyond the reserve
             assert client.ask("lock", NO_VOLUME)[0] == -5002
         is_whole(home, key)
         logged = len(acts(home, "lock"))
-        assert 0 < logged < 400
+        assert before < logged < before + 400
         home.kill_keyd()
         client = home.client(start=True)
         client.ask("init", home.dir / "b.ini", "fast", "norecovery", "passphrase", "secret", "first")

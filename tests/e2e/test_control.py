@@ -1,6 +1,10 @@
-"""The control socket of a mount, byte by byte (latchfs/mountctl.h), and what a mount keeps of its caller."""
+"""The control socket of a mount, byte by byte (latchfs/mountctl.h), and what a mount takes from its caller and tells
+latch-keyd."""
 
+import errno
+import json
 import os
+import shutil
 import signal
 import socket
 import struct
@@ -9,6 +13,7 @@ import threading
 import pytest
 
 import harness
+import keylife
 from fsbox import PLAIN
 from keylife import protect
 from syscalls import errno_of, read_file, write_file
@@ -143,20 +148,24 @@ def test_jobs(volume):
 
 
 def test_one_job_at_a_time_and_a_lock_stops_it(volume):
+    """A re-encryption that would take days."""
     with volume.mount() as m:
         protect(volume, m / "one")
         one = resolve(m, "one")[0]
-        for i in range(300):
-            write_file(m / "one" / f"f{i}", b"x")
-        slow = bytes([SCAN]) + one + struct.pack("<Q", 1)
-        assert ask(m, JOB_START, slow)[0] == 0
-        assert ask(m, JOB_START, slow)[0] == BUSY
-        volume.latch("lock", m / "one").ok()
+        write_file(m / "one" / "f", os.urandom(8 << 20))
+        rotation = keylife.start(volume, "rotate", "data", "--limit-rate", "1K", m / "one")
+        try:
+            harness.wait_until(lambda: struct.unpack_from("<BB", ask(m, JOB_STATUS)[1]) == (REENCRYPT, 1), what="the job")
+        finally:
+            keylife.kill(rotation)
+        assert ask(m, JOB_START, bytes([SCAN]) + one + bytes(8))[0] == BUSY
+        volume.latch("lock", "--force", m / "one").ok()
         running, result = struct.unpack_from("<xBi", ask(m, JOB_STATUS)[1])
         assert not running and result < 0
         volume.latch("unlock", m / "one").ok()
-        assert ask(m, JOB_START, slow)[0] == 0
-        # and an unmount does not wait for it
+        assert ask(m, JOB_START, bytes([REENCRYPT]) + one + struct.pack("<Q", 1024))[0] == 0
+        assert struct.unpack_from("<BB", ask(m, JOB_STATUS)[1]) == (REENCRYPT, 1)
+        # and the unmount does not wait for it
 
 
 def test_status_while_keyd_hangs(keyd, volume):
@@ -194,3 +203,53 @@ def test_descriptors_of_the_caller_are_closed(volume):
     finally:
         os.close(read)
         m.force_away()
+
+
+@pytest.mark.parametrize("way", ["identity", "command"])
+def test_unlocked_by_a_mount_option(volume, workdir, way):
+    if way == "identity":
+        secret = workdir / "officer"
+        volume.latch("recipient", "new", secret).ok()
+        keylife.admin(volume, "slot", "add", "--new-recipient", f"{secret}.pub", volume.path).ok()
+    else:
+        secret, place = "plain", volume.keyd.dir / ".config" / "latchfs" / "commands"
+        place.mkdir(parents=True, mode=0o700)
+        (place / secret).write_text("#!/bin/sh\nexec cat\n")
+        (place / secret).chmod(0o700)
+        keylife.admin(volume, "slot", "add", "--new-command", secret, volume.path).ok()
+    together = workdir / "bin"  # latchfs looks for latch beside itself
+    together.mkdir()
+    latchfs = shutil.copy(volume.bins.latchfs, together)
+    shutil.copy(volume.bins.latch, together)
+    m = volume.mount()
+    m.path.mkdir()
+    try:
+        harness.run([latchfs, volume.path, m.path, "-o", f"{way}={secret}"], env=volume.keyd.env).ok()
+        write_file(m / "f", b"mounted")
+        m.umount().ok()
+        volume.lock()
+        refused = harness.run([latchfs, volume.path, m.path, "-o", f"{way}={secret}x"], env=volume.keyd.env)
+        assert refused.returncode != 0 and not m.is_mounted()
+    finally:
+        m.force_away()
+
+
+def test_keyd_hears_of_damage_and_use(volume):
+    """At once of damage; of use with it."""
+    def told():
+        shown = json.loads(volume.latch("status", "--json").ok().out)["keyd"]["volumes"][0]
+        return shown["mounts"][0]["auth_failures"], [d.get("last_use", 0) for d in shown["directories"]]
+
+    with volume.mount() as m:
+        write_file(m / "f", os.urandom(9000))
+    stored, = (p for p in volume.path.iterdir() if not p.name.startswith("latchfs."))
+    with open(stored, "r+b") as f:
+        f.seek(5000)
+        byte = f.read(1)
+        f.seek(5000)
+        f.write(bytes([byte[0] ^ 1]))
+    with volume.mount() as m:
+        assert told()[0] == 0
+        assert errno_of(read_file, m / "f") == errno.EIO
+        harness.wait_until(lambda: told()[0] > 0, what="the report")
+        assert told()[1][0] > 0

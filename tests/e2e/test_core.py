@@ -60,6 +60,7 @@ class Marks:
             for at in range(0, BIG, 300001):
                 os.pwrite(fd, self.text(10000), at)
             os.fsync(fd)
+            os.copy_file_range(fd, fd, 20000, 5000, 900000)
             os.ftruncate(fd, BIG - 4097)
             with mmap.mmap(fd, 100000) as m:
                 m[50000:50000 + 3000] = self.text(3000)
@@ -96,6 +97,8 @@ class Memory:
             for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
                 span, mode = line.split()[:2]
                 low, high = (int(x, 16) for x in span.split("-"))
+                if high - low > 1 << 36:
+                    pytest.skip("a sanitizer keeps freed memory, and has terabytes of its own")
                 if mode[0] == "r" and not line.endswith(("[vvar]", "[vvar_vclock]", "[vsyscall]")):
                     mem.seek(low)
                     self.pieces.append((line, self.without_zeros(mem.read(high - low))))

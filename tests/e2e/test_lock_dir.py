@@ -2,7 +2,6 @@
 
 import ctypes
 import errno
-import json
 import mmap
 import os
 import signal
@@ -304,12 +303,12 @@ def with_policy(keyd, volume, text):
 
 def test_lease_ends(keyd, volume):
     """When keyd is gone each directory stays for its own lease."""
-    with_policy(keyd, volume, "[directory VOLUME/one]\nlease_seconds = 2\n")
+    with_policy(keyd, volume, "[directory VOLUME/one]\nlease_seconds = 4\n")
     with volume.mount() as m:
         protect(volume, m / "one")
         protect(volume, m / "other")
         write_file(m / "one" / "f", b"one")
-        time.sleep(3)
+        time.sleep(5)
         assert read_file(m / "one" / "f") == b"one", "the lease was not renewed"
         keyd.kill()
         harness.wait_until(lambda: is_locked(m), what="the end of the lease")
@@ -334,25 +333,42 @@ def test_grace_ends(keyd, volume):
         assert read_file(m / "one" / "f") == b"one"
 
 
+def hold_under_policy(keyd, volume, m, text):
+    """A file is open while a policy with an idle time of 2 seconds comes, and for longer than that; then it is
+    closed."""
+    with opened(m / "one" / "f", os.O_RDWR | os.O_CREAT) as fd:
+        with_policy(keyd, volume, text + "idle_seconds = 2\n")
+        volume.unlock().ok()
+        time.sleep(5)
+        os.write(fd, b"held")
+        os.fsync(fd)
+
+
 def test_idle(keyd, volume):
     """An idle directory is locked, and stays so until somebody unlocks it; open files keep it."""
-    with_policy(keyd, volume, "[directory VOLUME/one]\nidle_seconds = 2\n")
     with volume.mount() as m:
         protect(volume, m / "one")
         protect(volume, m / "other")
-        with opened(m / "one" / "f", os.O_RDWR | os.O_CREAT) as fd:
-            time.sleep(5)
-            os.write(fd, b"held")
-            os.fsync(fd)
+        hold_under_policy(keyd, volume, m, "[directory VOLUME/one]\n")
 
         def locked():
             return [d["locked"] for d in mounts_of(volume)[0]["directories"]]
 
         harness.wait_until(lambda: sum(locked()) == 1, what="the idle lock")
         assert is_locked(m) and not is_locked(m, "other")
-        shown = json.loads(volume.latch("status", "--json").ok().out)["keyd"]["volumes"][0]["directories"]
-        assert {d["name"]: d["locked"] for d in shown} == {"": False, "one": True, "other": False}
         unlock(m).ok()
+        assert read_file(m / "one" / "f") == b"held"
+
+
+def test_idle_volume(keyd, volume):
+    """The root's idle time is about everything in the volume."""
+    with volume.mount() as m:
+        protect(volume, m / "one")
+        hold_under_policy(keyd, volume, m, "[directory VOLUME//]\n")
+        harness.wait_until(lambda: mounts_of(volume)[0]["locked"], what="the idle lock")
+        assert errno_of(os.listdir, m.path) == errno.ENOKEY
+        volume.unlock().ok()
+        harness.wait_until(lambda: errno_of(os.listdir, m.path) == 0, what="the unlock")
         assert read_file(m / "one" / "f") == b"held"
 
 

@@ -4,13 +4,16 @@ what a mount wrote."""
 import json
 import os
 import random
+import re
 import stat
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 import harness
+from keylife import admin, headers, start
 
 READER = Path(__file__).resolve().parent.parent / "reader" / "latchread.py"
 CHUNK = 4096
@@ -158,3 +161,97 @@ def test_refuses_a_volume_that_is_not_clean(volume, workdir):
         mounted.crash()
     result = read_volume(volume, workdir / "out")
     assert result.returncode == 1 and "not clean" in result.err
+
+
+def fill_directory(top, word):
+    """A little of everything below a protected directory, the top itself included."""
+    os.makedirs(top / "inner")
+    write(top / "inner" / "paged", (word * 20000).encode())
+    write(top / "small", word.encode())
+    os.symlink(word, top / "link")
+    for path in (top, top / "inner", top / "small"):
+        os.setxattr(path, "user.word", word.encode())
+
+
+def protect_and_rotate(volume, top):
+    """Four protected directories: held, rotated, re-encrypted, and one that is shredded afterwards."""
+    write(top / "outside", b"in the root's own")
+    for name, *options in (("held", "--held"), ("rotated",), ("data",), ("doomed",)):
+        os.mkdir(top / name)
+        admin(volume, "protect", *options, "--name", f"the {name} one", top / name).ok()
+        fill_directory(top / name, name)
+    admin(volume, "rotate", "directory", top / "rotated").ok()
+    write(top / "rotated" / "younger", b"after the rotation")
+    admin(volume, "rotate", "data", top / "data").ok()
+    admin(volume, "rotate", "data", top / "held").ok()
+    admin(volume, "rotate", "master", volume.path).ok()
+
+
+def test_protected_directories(volume, workdir):
+    want, _ = mount_and_fill(volume, lambda top: protect_and_rotate(volume, top))
+    held = ("--held-dir", volume.keyd.state / "held")
+    result = read_volume(volume, workdir / "out", "--names", *held).ok()
+    assert snapshot(workdir / "out") == want
+    names = json.loads(result.out).values()
+    assert set(names) == {"", "the held one", "the rotated one", "the data one", "the doomed one"}
+    result = read_volume(volume, workdir / "out1", "--xattrs", *held).ok()
+    words = {f"{d}{below}": {"user.word": d.encode().hex()} for d in ("held", "rotated", "data", "doomed")
+             for below in ("", "/inner", "/small")}
+    assert json.loads(result.out) == words
+    # without what latch-keyd keeps, everything but the held directory
+    result = read_volume(volume, workdir / "out2")
+    assert result.returncode == 1 and "held elsewhere" in result.err
+    rest = {path: what for path, what in want.items() if path.split(b"/")[0] != b"held"}
+    assert snapshot(workdir / "out2") == rest
+    admin(volume, "shred", "--yes", "--dir", "the doomed one", volume.path).ok()
+    result = read_volume(volume, workdir / "out3", *held)
+    assert result.returncode == 1 and "its keys were destroyed" in result.err
+    assert snapshot(workdir / "out3") == {p: w for p, w in want.items() if p.split(b"/")[0] != b"doomed"}
+
+
+def test_recipients_and_commands(volume, latch, workdir):
+    want, _ = mount_and_fill(volume, lambda top: write(top / "f", b"x" * 9000))
+    identity, answer = workdir / "officer", workdir / "answer"
+    latch("recipient", "new", identity).ok()
+    admin(volume, "slot", "add", "--new-recipient", f"{identity}.pub", volume.path).ok()
+    place = volume.keyd.dir / ".config" / "latchfs" / "commands"
+    place.mkdir(parents=True, mode=0o755)
+    program = place / "plain"
+    program.write_text(f"#!/bin/sh\ntee {answer}\n")  # the blob is the secret, and the test sees it
+    program.chmod(0o755)
+    added = admin(volume, "slot", "add", "--new-command", "plain", volume.path).ok()
+    signer = re.search("--signing-key ([0-9a-f]{64})", added.out)[1]
+    for i, secret in enumerate((("--identity", identity), ("--command-secret-file", answer))):
+        read_volume(volume, workdir / f"out{i}", "--signing-key", signer, secret=secret).ok()
+        assert snapshot(workdir / f"out{i}") == want
+    result = read_volume(volume, workdir / "out9", "--signing-key", "0" * 64, secret=("--identity", identity))
+    assert result.returncode == 1 and "another key than expected" in result.err
+    admin(volume, "slot", "remove", volume.path, "3").ok()
+    result = read_volume(volume, workdir / "out9", secret=("--identity", identity))
+    assert result.returncode == 1 and "no slot opens" in result.err
+
+
+def test_reads_what_was_rotated(volume, workdir):
+    """After each rotation, and in the middle of a re-encryption, when files have two keys."""
+
+    def fill(top):
+        fill_contents(top, random.Random("rotated"))
+        return fill_xattrs(top)
+
+    want, xattrs = mount_and_fill(volume, fill)
+    with volume.mount() as mounted:
+        for what in ("directory", "data"):
+            admin(volume, "rotate", what, mounted.path).ok()
+        slow = start(volume, "rotate", "data", "--limit-rate", "2M", mounted.path)
+        time.sleep(1.5)
+        slow.terminate()
+        slow.communicate(timeout=60)
+    assert any(first and second for *_, first, second in headers(volume)), "nothing was left half-way"
+    for i in range(2):
+        result = read_volume(volume, workdir / f"out{i}", "--xattrs").ok()
+        assert snapshot(workdir / f"out{i}") == want
+        assert json.loads(result.out) == xattrs
+        with volume.mount() as mounted:
+            admin(volume, "rotate", "data", mounted.path).ok()
+            assert snapshot(mounted.path) == want
+    assert not any(first and second for *_, first, second in headers(volume))

@@ -1,4 +1,5 @@
-/* A whole audit log. The check never says "good" of one that a plain walk finds wanting, nor the other way. */
+/* A whole audit log. The check never says "good" of one that a plain walk finds wanting, nor the other way.
+ */
 #include "latchfs/auditlog.h"
 
 #include <stdlib.h>

@@ -66,12 +66,12 @@ static void look_at_dirs(const struct keystore *ks, struct keystore_keys *keys)
     }
 }
 
-/* An edit that depends on every byte of the input. */
-static struct key_edit choose(const struct keystore *ks, const uint8_t *data, size_t size)
+/* What the edit is about depends on every byte of the input. */
+static struct key_edit choose(const struct keystore *ks, uint8_t op, const uint8_t *data, size_t size)
 {
     uint8_t pick[crypto_generichash_BYTES_MIN];
-    crypto_generichash(pick, sizeof pick, data, size, NULL, 0);
-    struct key_edit e = {.op = 1 + pick[0] % EDIT_OP_MAX,
+    crypto_generichash(pick, sizeof pick, data, size, &op, sizeof op);
+    struct key_edit e = {.op = op,
                          .number = pick[1] % 5,
                          .force = pick[2] & 1,
                          .label = pick[2] & 2 ? "name" : NULL,
@@ -82,21 +82,20 @@ static struct key_edit choose(const struct keystore *ks, const uint8_t *data, si
 }
 
 static void change(struct keystore *ks, struct keystore_keys *keys, const struct credential *c,
-                   const uint8_t *data, size_t size)
+                   const struct key_edit *e)
 {
     struct key_why why;
-    struct key_edit e = choose(ks, data, size);
     struct key_edit_result result = {0};
     struct held_blobs fresh = {0};
     struct text t = {0};
     bool last = ks->slot_count == 1;
-    if (keystore_edit(ks, keys, &e, 1, &held, &t.p, &t.len, &result, &fresh, &why))
+    if (keystore_edit(ks, keys, e, 1, &held, &t.p, &t.len, &result, &fresh, &why))
         return;
     struct keystore *ks2 = NULL;
     struct keystore_keys *keys2 = NULL;
     int r = keystore_open(t.p, t.len, c, &ks2, &keys2, &why);
     bool lost =
-        e.op == EDIT_SLOT_REPLACE || (e.op == EDIT_SLOT_REMOVE && (last || e.number == keys->slot_id));
+        e->op == EDIT_SLOT_REPLACE || (e->op == EDIT_SLOT_REMOVE && (last || e->number == keys->slot_id));
     if (r ? !lost : ks2->generation != ks->generation || keystore_verify(ks2, keys2, NULL, &why) != 0)
         abort();
     key_edit_result_clear(&result);
@@ -105,23 +104,33 @@ static void change(struct keystore *ks, struct keystore_keys *keys, const struct
     free(t.p);
 }
 
+static bool look_and_change(const struct text *t, const struct credential *c, uint8_t op, const uint8_t *data,
+                            size_t size)
+{
+    struct key_why why;
+    struct keystore *ks = NULL;
+    struct keystore_keys *keys = NULL;
+    if (keystore_open(t->p, t->len, c, &ks, &keys, &why))
+        return false;
+    struct key_edit e = choose(ks, op, data, size);
+    if (op == 1)
+        look_at_dirs(ks, keys);
+    change(ks, keys, c, &e);
+    keystore_free(ks);
+    keystore_keys_free(keys);
+    return true;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct text t = {0};
-    struct key_why why;
     if (sign_anew(data, size, &t))
         return 0;
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
-        struct keystore *ks = NULL;
-        struct keystore_keys *keys = NULL;
         struct secret *s = secret_new_copy(ways[i].secret, ways[i].len);
         struct credential c = {.type = ways[i].type, .secret = s};
-        if (s && keystore_open(t.p, t.len, &c, &ks, &keys, &why) == 0) {
-            look_at_dirs(ks, keys);
-            change(ks, keys, &c, data, size);
-        }
-        keystore_free(ks);
-        keystore_keys_free(keys);
+        for (uint8_t op = 1; s && op <= EDIT_OP_MAX && look_and_change(&t, &c, op, data, size); op++)
+            ;
         secret_free(s);
     }
     free(t.p);

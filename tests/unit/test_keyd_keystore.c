@@ -303,7 +303,6 @@ static void refuses_in_full(void **state)
         {"shredded = yes\n", ""},
         {"shredded = yes\n", "shredded = yes\nleast = 1\n"},
         {"held = yes\n", "shredded = yes\nheld = yes\n"},
-        {"least = 2\n", "least = 1\n"}, /* version 1 is destroyed */
         {"data-version = 3\n", "data-version = 4\n"},
         {"name-version = 3\n", "name-version = 1\n"},
         {"[backup 1]\n", "[backup 3]\n"},

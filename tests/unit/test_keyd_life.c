@@ -353,6 +353,21 @@ static int backup_remove(void)
     return r;
 }
 
+/* Files of a directory are put back as a backup has them. */
+static int dir_accept(void)
+{
+    uint32_t at = below(dir_count), least = UINT32_MAX;
+    if (backup_count == 0)
+        return LFS_ERR_DENIED;
+    const uint32_t *files = backups[below(backup_count)].files[at];
+    for (unsigned i = 0; i < FILES; i++)
+        least = files[i] < least ? files[i] : least;
+    int r = edit_pd(&o, EDIT_DIR_ACCEPT, dirs[at].pd, least, NULL);
+    if (!r)
+        memcpy(dirs[at].files, files, sizeof dirs[at].files);
+    return r;
+}
+
 static int master_end(enum key_edit_op op)
 {
     return EDIT(&o, .op = op, .number = o.ks->masters[below(o.ks->master_count)].version);
@@ -379,6 +394,8 @@ static int random_edit(unsigned op)
         return dir_rotate();
     case EDIT_DIR_FINISH:
         return dir_finish();
+    case EDIT_DIR_ACCEPT:
+        return dir_accept();
     case EDIT_DIR_DESTROY:
         return dir_destroy();
     case EDIT_DIR_SHRED:

@@ -369,14 +369,14 @@ static void environment(void **state)
 
 static void request_key(void **state)
 {
-    struct policy p = of("[roles]\nuser = uid:1\n[volume " A "]\nrequest_key = yes\n"
+    struct policy p = of("[roles]\nuser = uid:1\nauditor = uid:2\n[volume " A "]\nrequest_key = yes\n"
                          "[directory " A "/x]\nrequest_key = no\n");
     struct policy_ask a = ask_for(1, vol_a, pd_d, NULL);
     struct policy_lease l;
     char why[POLICY_WHY_MAX];
     a.via_request_key = true;
     assert_int_equal(lease_of(&p, &a, &l, why), 0);
-    a.uid = 2; /* root asks for him, but he has no role */
+    a.uid = 2; /* root asks for him, but he is no user */
     assert_int_equal(lease_of(&p, &a, &l, why), LFS_ERR_DENIED);
     a.uid = 1;
     a.dir_name = "x";

@@ -130,6 +130,8 @@ static void clock_changes(void **state)
         localtime_r(&t, &local);
         bool open = local.tm_hour == 2 && local.tm_min < 30;
         assert_int_equal(lease_at(&p, t) > 0, open);
+        if (open)
+            assert_int_equal(lease_at(&p, t), (30 - local.tm_min) * 60);
     }
 }
 

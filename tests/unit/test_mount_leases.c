@@ -59,7 +59,7 @@ static void test_idle(void **state)
     assert_int_equal(l.idle_at, 60000);
     assert_false(lease_is_idle(&l, 20000, false, 60000)); /* used at 40 s */
     assert_int_equal(l.idle_at, 100000);
-    assert_false(lease_is_idle(&l, 0, true, 100000));
+    assert_false(lease_is_idle(&l, 95000, true, 100000)); /* opened long ago, and still open */
     assert_true(l.idle_at > 100000 && l.idle_at <= 160000);
     assert_false(lease_is_idle(&l, 90000, false, 120000)); /* closed since: idle counts from 100 s */
     assert_int_equal(l.idle_at, 160000);

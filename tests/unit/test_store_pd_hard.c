@@ -450,7 +450,7 @@ static void *worker(void *arg)
         assert_int_equal(walk(pd ? "a" : "b", &dir), 0);
         work_once(dir, pd, me, round);
         node_unref(dir, 1);
-        if (round % 50 == 0)
+        if (round % 500 == 0)
             volume_checkpoint(v);
     }
     volume_wipe_thread();
@@ -467,7 +467,7 @@ static void test_threads(void **state)
     node_unref(make_top(root(), "b", &thread_keys[0]), 1);
     for (intptr_t i = 0; i < WORKERS; i++)
         assert_int_equal(pthread_create(&t[i], NULL, worker, (void *)i), 0);
-    for (int i = 0; i < 30 || !served[0] || !served[1] || !refused[1]; i++) {
+    for (int i = 0; i < 10 || !served[0] || !served[1] || !refused[1]; i++) {
         lock_pd(&thread_keys[1]);
         unsigned before = refused[1];
         while (refused[1] == before && i % 5 == 0)
@@ -490,6 +490,87 @@ static void test_threads(void **state)
     struct volume_stats st;
     volume_stats(v, &st);
     assert_int_equal(st.auth_failures, 0);
+}
+
+/* ---- who takes keys away waits for the calls under way, and for nothing else ---- */
+
+static __thread bool hold_me; /* this thread's next fgetxattr waits until it is released */
+static atomic_bool holding, released;
+
+ssize_t fgetxattr(int fd, const char *name, void *value, size_t size)
+{
+    if (hold_me) {
+        hold_me = false;
+        holding = true;
+        while (!released)
+            sched_yield();
+    }
+    return syscall(SYS_fgetxattr, fd, name, value, size);
+}
+
+static void *held_call(void *arg)
+{
+    char value[8];
+    hold_me = true;
+    ssize_t n = node_getxattr(arg, "user.x", value, sizeof value);
+    return (void *)(intptr_t)(n == 5 && memcmp(value, "value", 5) == 0);
+}
+
+/* True if the call under way was released before this came to its end. */
+static void *lock_it(void *arg)
+{
+    const struct keyset *k = arg;
+    int r = volume_pd_lock_begin(v, k->pd_id);
+    if (!r)
+        r = volume_pd_lock_finish(v, k->pd_id);
+    return (void *)(intptr_t)(r == 0 && released);
+}
+
+static void *replace_it(void *arg)
+{
+    struct keyset *k = arg;
+    add_version(k);
+    int r = volume_pd_unlock(v, k);
+    return (void *)(intptr_t)(r == 0 && released);
+}
+
+static void work_beside(void)
+{
+    struct node *f;
+    struct stat st;
+    for (int i = 0; i < 20; i++) {
+        assert_int_equal(node_create(root(), "beside", 0644, false, &st, &f), 0);
+        assert_int_equal(file_write(f, "x", 1, 0), 1);
+        node_unref(f, 1);
+        usleep(5000); /* time for one that does not wait to end too early */
+    }
+}
+
+static void check_waits(struct keyset *k, struct node *a, void *(*take)(void *arg))
+{
+    pthread_t call, taker;
+    void *ok;
+    holding = released = false;
+    assert_int_equal(pthread_create(&call, NULL, held_call, a), 0);
+    while (!holding)
+        sched_yield();
+    assert_int_equal(pthread_create(&taker, NULL, take, k), 0);
+    work_beside();
+    released = true;
+    pthread_join(taker, &ok);
+    assert_non_null(ok);
+    pthread_join(call, &ok);
+    assert_non_null(ok);
+}
+
+static void test_keys_wait_for_calls(void **state)
+{
+    struct keyset k = pd_keyset();
+    struct node *a = make_top(root(), "a", &k);
+    assert_int_equal(node_setxattr(a, "user.x", "value", 5, 0), 0);
+    check_waits(&k, a, replace_it);
+    check_waits(&k, a, lock_it);
+    node_unref(a, 1);
 }
 
 static void *put_files(void *arg)
@@ -548,6 +629,7 @@ int main(void)
         PD_TEST(test_read_only_replay),
         PD_TEST(test_protect_is_cut),
         PD_TEST(test_threads),
+        PD_TEST(test_keys_wait_for_calls),
         PD_TEST(test_protect_against_creators),
     };
     umask(022);

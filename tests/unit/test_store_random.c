@@ -1,5 +1,5 @@
-/* Seeded random operations on a volume and a plain directory side by side, and several threads at once on one
- * volume. A seed on the command line runs that one. */
+/* Seeded random operations on a volume with several protected directories and a plain directory side by side,
+ * and several threads at once on one volume. A seed on the command line runs that one. */
 #include "tree_mirror.h"
 
 #include <pthread.h>
@@ -53,6 +53,99 @@ static bool through_symlink(const char *path)
     return false;
 }
 
+/* ---- protected directories, which the plain side knows nothing of ---- */
+
+static struct keyset pds[3];
+static unsigned protected;
+
+static bool pd_of_parent(const char *path, uint8_t id[static ID_BYTES])
+{
+    struct node *dir;
+    const char *name;
+    int r = at_parent(path, &dir, &name);
+    if (r)
+        return false;
+    r = S_ISDIR(node_type(dir)) ? node_pd_id(dir, id, NULL) : -ENOTDIR;
+    node_unref(dir, 1);
+    return r == 0;
+}
+
+static bool crosses(const char *a, const char *b)
+{
+    uint8_t ids[2][ID_BYTES];
+    return pd_of_parent(a, ids[0]) && pd_of_parent(b, ids[1]) && memcmp(ids[0], ids[1], ID_BYTES) != 0;
+}
+
+static void rename_step(const char *a, const char *b, unsigned flags)
+{
+    struct node *from, *to;
+    const char *name, *newname;
+    if (!crosses(a, b)) {
+        both_rename(a, b, flags);
+        return;
+    }
+    assert_int_equal(at_parent(a, &from, &name), 0);
+    assert_int_equal(at_parent(b, &to, &newname), 0);
+    assert_int_equal(node_rename(from, name, to, newname, flags), -EXDEV);
+    node_unref(from, 1);
+    node_unref(to, 1);
+}
+
+static void link_step(const char *a, const char *b)
+{
+    struct node *n, *dir, *out;
+    const char *name;
+    struct stat st;
+    if (!crosses(a, b)) {
+        both_link(a, b);
+        return;
+    }
+    if (walk(a, &n))
+        return;
+    assert_int_equal(at_parent(b, &dir, &name), 0);
+    assert_int_equal(node_link(n, dir, name, &st, &out), S_ISDIR(node_type(n)) ? -EPERM : -EXDEV);
+    node_unref(dir, 1);
+    node_unref(n, 1);
+}
+
+static void make_pds(void)
+{
+    for (size_t i = 0; i < COUNT(pds); i++) {
+        pds[i] = plain_keys;
+        randombytes_buf(pds[i].pd_id, ID_BYTES);
+        randombytes_buf(pds[i].name_key, LFS_KEY_BYTES);
+        randombytes_buf(pds[i].versions[0].key, LFS_KEY_BYTES);
+    }
+    protected = 0;
+}
+
+static void unlock_pds(void)
+{
+    for (size_t i = 0; i < COUNT(pds); i++)
+        assert_int_equal(volume_pd_unlock(v, &pds[i]), 0);
+}
+
+static void protect_step(struct rng *r, const char *path)
+{
+    struct node *n;
+    if (walk(path, &n))
+        return;
+    int got = node_protect(n, &pds[rng_below(r, COUNT(pds))]);
+    assert_true(got == 0 || got == -ENOTEMPTY || got == -ENOTDIR || got == LFS_ERR_MISUSE);
+    protected += got == 0;
+    node_unref(n, 1);
+}
+
+static void lock_step(struct rng *r)
+{
+    const struct keyset *k = &pds[rng_below(r, COUNT(pds))];
+    assert_int_equal(volume_pd_lock_begin(v, k->pd_id), 0);
+    assert_int_equal(volume_pd_lock_finish(v, k->pd_id), 0);
+    assert_int_equal(volume_pd_unlock(v, k), 0);
+}
+
+/* ---- steps ---- */
+
 static void random_step(struct rng *r)
 {
     static const unsigned flags[] = {0, 0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE};
@@ -61,7 +154,7 @@ static void random_step(struct rng *r)
     random_path(r, b);
     if (through_symlink(a) || through_symlink(b))
         return;
-    switch (rng_below(r, 12)) {
+    switch (rng_below(r, 14)) {
     case 0:
     case 1:
         both_mkdir(a, 0755);
@@ -77,7 +170,7 @@ static void random_step(struct rng *r)
         break;
     case 5:
         if (!is_symlink(a)) /* elsewhere such a link is a symlink of its own */
-            both_link(a, b);
+            link_step(a, b);
         break;
     case 6:
         both_unlink(a);
@@ -85,8 +178,16 @@ static void random_step(struct rng *r)
     case 7:
         both_rmdir(a);
         break;
+    case 8:
+        both_mkdir(a, 0755);
+        protect_step(r, a);
+        break;
+    case 9:
+        if (rng_below(r, 4) == 0)
+            lock_step(r);
+        break;
     default:
-        both_rename(a, b, flags[rng_below(r, COUNT(flags))]);
+        rename_step(a, b, flags[rng_below(r, COUNT(flags))]);
     }
 }
 
@@ -96,6 +197,7 @@ static void run_seed(uint64_t seed)
     struct rng r = {seed};
     struct node *held[8] = {0};
     char path[MIRROR_PATH_MAX];
+    make_pds();
     for (int i = 0; i < STEPS; i++) {
         random_step(&r);
         random_path(&r, path);
@@ -112,7 +214,9 @@ static void run_seed(uint64_t seed)
             node_unref(held[i], 1);
     compare_all();
     reopen_volume();
+    unlock_pds();
     compare_all();
+    assert_true(protected > 0);
 }
 
 static void test_random(void **state)

@@ -1,11 +1,11 @@
 /* Rotation of directory keys and re-encryption of data, while programs use the files, cut at every step, and
- * over what is damaged. What counts in the end is what lies on the disk: it is read with the newest version of
- * the directory key alone. */
+ * over what is damaged. What counts in the end is what lies on the disk: it is read with the newest version
+ * of the directory key alone. */
 #include "fs/store/file.h"
 #include "latchfs/header.h"
 #include "latchfs/layout.h"
 #include "latchfs/xattr.h"
-#include "tree_fixture.h"
+#include "pd_fixture.h"
 
 #include <linux/fs.h>
 #include <pthread.h>
@@ -29,14 +29,8 @@ int clock_gettime(clockid_t id, struct timespec *ts)
 
 /* ---- keys ---- */
 
-/* The open volume gets them too. */
-static void give_keys(void)
-{
-    assert_int_equal(volume_pd_unlock(v, &plain_keys), 0);
-}
-
 /* A new active version, for the open volume too. */
-static void add_version(void)
+static void next_version(void)
 {
     uint32_t version = plain_keys.active + 1;
     if (plain_keys.count == KEYSET_VERSIONS_MAX) {
@@ -47,7 +41,7 @@ static void add_version(void)
     plain_keys.versions[plain_keys.count].version = version;
     randombytes_buf(plain_keys.versions[plain_keys.count++].key, LFS_KEY_BYTES);
     plain_keys.active = version;
-    give_keys();
+    unlock_pd(&plain_keys);
 }
 
 /* The older versions are gone; the volume is opened anew. */
@@ -81,7 +75,7 @@ static int backing(struct node *n, int flags)
     return fd;
 }
 
-static struct file_header header_of(struct node *n)
+static struct file_header placed_header(struct node *n)
 {
     uint8_t image[HEADER_BYTES];
     struct file_header h;
@@ -100,7 +94,7 @@ static unsigned places(const struct file_header *h)
 /* Every record and every attribute is under this epoch. */
 static void check_epochs(struct node *n, uint16_t epoch)
 {
-    struct file_header h = header_of(n);
+    struct file_header h = placed_header(n);
     char list[4096], value[4096];
     int fd = backing(n, O_RDONLY);
     for (uint64_t c = 0; h.state == FILE_PAGED && c < layout_chunks(h.size); c++) {
@@ -227,7 +221,7 @@ static void check_headers(uint32_t version, uint16_t epoch)
     for (size_t i = 0; i < COUNT(samples); i++) {
         struct node *n = must_walk(samples[i].path);
         if (samples[i].size) {
-            struct file_header h = header_of(n);
+            struct file_header h = placed_header(n);
             assert_int_equal(h.key_version, version);
             assert_int_equal(places(&h), 1);
             assert_int_equal(h.place[header_newest(&h)].epoch, epoch);
@@ -248,7 +242,7 @@ static void test_rewrap(void **state)
     assert_int_equal(run(volume_scan_versions, &p), 0);
     assert_int_equal(p.files, COUNT(samples));
     assert_int_equal(p.least_found, 1);
-    add_version();
+    next_version();
     assert_int_equal(run(volume_rewrap, &p), 0);
     assert_int_equal(p.files, COUNT(samples));
     assert_int_equal(p.changed, COUNT(samples) - 1);
@@ -276,7 +270,7 @@ static void test_reencrypt(void **state)
     for (size_t i = 0; i < COUNT(samples); i++)
         bytes += samples[i].size - (samples[i].hole_to - samples[i].hole_from);
     for (uint16_t epoch = 2; epoch < 5; epoch++) {
-        add_version();
+        next_version();
         assert_int_equal(run(volume_reencrypt, &p), 0);
         assert_int_equal(p.files, COUNT(samples));
         assert_int_equal(p.changed, COUNT(samples) - 1);
@@ -309,7 +303,7 @@ static void test_pending(void **state)
         assert_int_equal(node_setattr(n, &want, SET_MTIME, &st), 0);
         node_unref(n, 1);
     }
-    add_version();
+    next_version();
     assert_int_equal(run(volume_reencrypt, &p), 0);
     check_headers(2, 2);
     only_newest();
@@ -325,13 +319,13 @@ static void test_huge_sparse(void **state)
     assert_int_equal(file_truncate(n, size), 0);
     assert_int_equal(file_write(n, "middle", 6, size / 2 + 3 * PAGE_BYTES), 6);
     assert_int_equal(file_write(n, "end", 3, size - 3), 3);
-    add_version();
+    next_version();
     assert_int_equal(run(volume_reencrypt, &p), 0);
     assert_true(p.bytes > 0 && p.bytes <= 3 * PAGE_BYTES);
     node_unref(n, 1);
     only_newest();
     n = must_walk("sparse");
-    struct file_header h = header_of(n);
+    struct file_header h = placed_header(n);
     assert_int_equal(h.key_version, 2);
     assert_true(holds(n, "begin"));
     assert_int_equal(file_read(n, &byte, 1, size - 1), 1);
@@ -339,6 +333,34 @@ static void test_huge_sparse(void **state)
     assert_int_equal(file_read(n, &byte, 1, size / 2 + 3 * PAGE_BYTES), 1);
     assert_int_equal(byte, 'm');
     assert_int_equal(file_seek(n, 2 * PAGE_BYTES, SEEK_DATA), size / 2 + 3 * PAGE_BYTES);
+    node_unref(n, 1);
+}
+
+/* A key that has sealed nearly as much as it may: the file gets another, and the next rotation finishes that.
+ */
+static void test_spent_key(void **state)
+{
+    struct rotate_progress p;
+    struct file *f;
+    struct node *n = make_file(volume_root(v), "busy", "");
+    fill(n, 0, 100000);
+    assert_int_equal(file_get(n, &f), 0);
+    assert_int_equal(file_lock_write(f), 0);
+    f->hdr.chunk_writes = FILE_MESSAGES_MAX - 2;
+    file_unlock(f);
+    fill(n, 5000, 9000);
+    assert_true(file_has_two_keys(f));
+    assert_true(f->hdr.chunk_writes < 100);
+    f->hdr.chunk_writes = FILE_MESSAGES_MAX - 1; /* the second one, too */
+    assert_int_equal(file_write(n, "x", 1, 0), -EFBIG);
+    assert_int_equal(volume_checkpoint(v), 0);
+    assert_int_equal(run(volume_scan_versions, &p), 0);
+    assert_int_equal(p.changed, 1);
+    assert_int_equal(run(volume_reencrypt, &p), LFS_ERR_CORRUPT);
+    f->hdr.chunk_writes = 0;
+    assert_int_equal(run(volume_reencrypt, &p), 0);
+    check_epochs(n, 2);
+    file_put(f);
     node_unref(n, 1);
 }
 
@@ -356,6 +378,47 @@ static void test_refused(void **state)
     assert_int_equal(run(volume_rewrap, &p), -EROFS);
     assert_int_equal(run(volume_scan_versions, &p), 0);
     reopen_volume();
+}
+
+/* ---- one protected directory of several ---- */
+
+static void test_protected(void **state)
+{
+    struct keyset outer = pd_keyset(), inner = pd_keyset();
+    struct rotate_options o = {0};
+    struct rotate_progress p;
+    struct node *top = make_top(volume_root(v), "top", &outer), *sub = make_dir(top, "sub"),
+                *deep = make_top(sub, "deep", &inner), *below = make_dir(deep, "below");
+    struct node *file[] = {make_file(volume_root(v), "a", "root's"), make_file(sub, "b", "outer's"),
+                           make_file(below, "c", "inner's")};
+    assert_int_equal(volume_checkpoint(v), 0);
+    add_version(&inner);
+    unlock_pd(&inner);
+    memcpy(o.pd_id, inner.pd_id, ID_BYTES);
+    lock_pd(&outer); /* what lies around it is not needed */
+    assert_int_equal(volume_reencrypt(v, &o, &p), 0);
+    assert_int_equal(p.files, 1);
+    assert_int_equal(p.changed, 1);
+    for (int i = 0; i < 3; i++) {
+        struct file_header h = placed_header(file[i]);
+        assert_int_equal(h.key_version, i == 2 ? 2 : 1);
+    }
+    unlock_pd(&outer);
+    add_version(&outer);
+    unlock_pd(&outer);
+    lock_pd(&inner);
+    assert_int_equal(volume_reencrypt(v, &o, &p), LFS_ERR_NOKEY);
+    memcpy(o.pd_id, outer.pd_id, ID_BYTES);
+    assert_int_equal(volume_rewrap(v, &o, &p), 0);
+    assert_int_equal(p.changed, 1);
+    unlock_pd(&inner);
+    assert_true(holds(file[0], "root's") && holds(file[1], "outer's") && holds(file[2], "inner's"));
+    for (int i = 0; i < 3; i++)
+        node_unref(file[i], 1);
+    node_unref(below, 1);
+    node_unref(deep, 1);
+    node_unref(sub, 1);
+    node_unref(top, 1);
 }
 
 /* ---- cut ---- */
@@ -414,7 +477,7 @@ static void cut_everywhere(rotation *how, void (*cut)(rotation *, struct cut *),
         if (done || i % 7 == 0) { /* each rotation is cut several times, at different steps */
             assert_int_equal(run(how, &p), 0);
             check_headers(plain_keys.active, data ? (uint16_t)plain_keys.active : 1);
-            add_version();
+            next_version();
         }
         cut(how, &c);
         done = !c.stop;
@@ -473,18 +536,19 @@ static void test_damage(void **state)
     flip(hdr, 100);
     flip(data, layout_data_offset(300) + 50);
     int fd = backing(attr, O_RDWR);
-    assert_int_equal(fsetxattr(fd, XATTR_STORED_PREFIX "garbage", "0123456789012345678901234567890123456789\1", 42, 0), 0);
+    assert_int_equal(
+        fsetxattr(fd, XATTR_STORED_PREFIX "garbage", "0123456789012345678901234567890123456789\1", 42, 0), 0);
     close(fd);
-    add_version();
+    next_version();
     assert_int_equal(run(volume_rewrap, &p), LFS_ERR_CORRUPT);
     assert_int_equal(p.damaged, 1);
     assert_int_equal(p.changed, COUNT(samples) - 2);
-    add_version();
+    next_version();
     assert_int_equal(run(volume_reencrypt, &p), LFS_ERR_CORRUPT);
     assert_int_equal(p.damaged, 3);
-    struct file_header h = header_of(data);
+    struct file_header h = placed_header(data);
     assert_int_equal(places(&h), 2);
-    h = header_of(attr);
+    h = placed_header(attr);
     assert_int_equal(places(&h), 2);
     check_sample(&samples[5]);
     flip(hdr, 100);
@@ -539,7 +603,7 @@ static void test_renamed_meanwhile(void **state)
         node_unref(n, 1);
     }
     for (int round = 0; round < 4; round++) {
-        add_version();
+        next_version();
         atomic_store(&fast_clock, true);
         assert_int_equal((round % 2 ? volume_reencrypt : volume_rewrap)(v, &o, &p), 0);
         atomic_store(&fast_clock, false);
@@ -649,7 +713,7 @@ static void test_threads(void **state)
         assert_int_equal(pthread_create(&w[i].thread, NULL, work, &w[i]), 0);
     }
     for (int round = 0; round < 4; round++) {
-        add_version();
+        next_version();
         assert_int_equal(run(round == 2 ? volume_rewrap : volume_reencrypt, &p), 0);
     }
     atomic_store(&stop, true);
@@ -675,7 +739,9 @@ int main(void)
         T(test_reencrypt),
         T(test_pending),
         T(test_huge_sparse),
+        T(test_spent_key),
         T(test_refused),
+        T(test_protected),
         T(test_rewrap_stopped),
         T(test_rewrap_killed),
         T(test_reencrypt_stopped),

@@ -1,0 +1,36 @@
+/* A request that is taken encodes to the same bytes; so does an answer. */
+#include "latchfs/mountctl.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static uint8_t out[MOUNTCTL_ANSWER_MAX];
+
+static void same(int n, const uint8_t *data, size_t size)
+{
+    if (n < 0 || (size_t)n != size || memcmp(out, data, size) != 0)
+        abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static struct mountctl_request q;
+    static struct mount_status st;
+    static struct pd_status dirs[MOUNTCTL_DIRS_MAX];
+    struct mount_resolved m;
+    struct mount_job_status job;
+    size_t count;
+    if (mountctl_decode_request(data, size, &q) == 0)
+        same(mountctl_encode_request(&q, out, sizeof out), data, size);
+    if (mountctl_decode_status(data, size, &st) == 0)
+        same(mountctl_encode_status(&st, out, sizeof out), data, size);
+    if (mountctl_decode_resolved(data, size, &m) == 0)
+        same(mountctl_encode_resolved(&m, out, sizeof out), data, size);
+    if (mountctl_decode_dirs(data, size, dirs, MOUNTCTL_DIRS_MAX, &count) == 0)
+        same(mountctl_encode_dirs(dirs, count, out, sizeof out), data, size);
+    if (mountctl_decode_job(data, size, &job) == 0)
+        same(mountctl_encode_job(&job, out, sizeof out), data, size);
+    return 0;
+}
