@@ -1,26 +1,18 @@
 #include "approvals.h"
 
+#include "approval_dir.h"
 #include "approval_text.h"
 #include "json.h"
 
-#include "latchfs/buf.h"
 #include "latchfs/err.h"
-#include "latchfs/io.h"
-#include "latchfs/log.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <sodium.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
-
-#define DIRECTORY "approvals"
-#define FILES_MAX 1024u
 
 struct approvals {
     const struct policy *policy;
@@ -29,77 +21,6 @@ struct approvals {
     struct approval pending[APPROVALS_MAX];
 };
 
-/* ---- the directory ---- */
-
-static int open_directory(int statedir, int *out)
-{
-    struct stat st;
-    if (mkdirat(statedir, DIRECTORY, 0700) && errno != EEXIST)
-        return -errno;
-    AUTO_CLOSE int fd = openat(statedir, DIRECTORY, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0 || fstat(fd, &st))
-        return -errno;
-    if (st.st_uid != geteuid() || st.st_mode & 022)
-        return LFS_ERR_DENIED;
-    *out = fd;
-    fd = -1;
-    return 0;
-}
-
-static int read_one(const struct approvals *a, const char *name, struct approval *out)
-{
-    struct stat st;
-    AUTO_FREE char *text = NULL;
-    size_t len;
-    if (fstatat(a->dir, name, &st, AT_SYMLINK_NOFOLLOW))
-        return -errno;
-    if (st.st_uid != geteuid() || st.st_mode & 077)
-        return LFS_ERR_DENIED;
-    int r = io_read_file(a->dir, name, APPROVAL_FILE_MAX, &text, &len);
-    if (!r)
-        r = approval_decode(text, len, out);
-    return r || strcmp(out->id, name) == 0 ? r : LFS_ERR_CORRUPT;
-}
-
-/* An error: the file is left out. */
-static int take_file(struct approvals *a, const char *name)
-{
-    if (strncmp(name, "latchfs.tmp.", 12) == 0) { /* of a write that was cut short */
-        unlinkat(a->dir, name, 0);
-        return 0;
-    }
-    int r = a->count < APPROVALS_MAX ? read_one(a, name, &a->pending[a->count]) : LFS_ERR_BUSY;
-    if (!r)
-        a->count++;
-    return r;
-}
-
-static int read_all(struct approvals *a)
-{
-    int fd = openat(a->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *d = fd < 0 ? NULL : fdopendir(fd);
-    unsigned files = 0, left_out = 0;
-    int last = 0;
-    if (!d) {
-        int err = errno;
-        if (fd >= 0)
-            close(fd);
-        return -err;
-    }
-    for (struct dirent *e; files <= FILES_MAX && (e = readdir(d));) {
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
-            continue;
-        int r = ++files <= FILES_MAX ? take_file(a, e->d_name) : 0;
-        left_out += r != 0;
-        last = r ? r : last;
-    }
-    closedir(d);
-    if (left_out)
-        log_warn("approvals: %u files in the state directory are left out, one for: %s", left_out,
-                 lfs_strerror(last));
-    return files > FILES_MAX ? LFS_ERR_CORRUPT : 0;
-}
-
 int approvals_open(int statedir, const struct policy *p, struct approvals **out)
 {
     struct approvals *a = calloc(1, sizeof *a);
@@ -107,9 +28,9 @@ int approvals_open(int statedir, const struct policy *p, struct approvals **out)
         return -ENOMEM;
     a->policy = p;
     a->dir = -1;
-    int r = open_directory(statedir, &a->dir);
+    int r = approval_dir_open(statedir, &a->dir);
     if (!r)
-        r = read_all(a);
+        r = approval_dir_read(a->dir, a->pending, APPROVALS_MAX, &a->count);
     if (r) {
         approvals_free(a);
         return r;
@@ -127,18 +48,10 @@ void approvals_free(struct approvals *a)
     free(a);
 }
 
-static int keep(const struct approvals *a, const struct approval *p)
-{
-    char text[APPROVAL_FILE_MAX];
-    return io_replace_file(a->dir, p->id, text, approval_encode(p, text), 0600);
-}
-
 /* Gone from the disk before it is gone from memory: a restart must not find a used one. */
 static int drop(struct approvals *a, struct approval *p)
 {
-    if (unlinkat(a->dir, p->id, 0) && errno != ENOENT)
-        return -errno;
-    int r = io_fsync(a->dir);
+    int r = approval_dir_remove(a->dir, p->id);
     if (!r)
         *p = a->pending[--a->count];
     return r;
@@ -239,7 +152,7 @@ static int add_signature(struct approvals *a, struct approval *p, const struct a
 {
     struct approval with = *p;
     with.signatures[with.signature_count++] = *s;
-    int r = keep(a, &with);
+    int r = approval_dir_keep(a->dir, &with);
     if (!r)
         *p = with;
     return r;
@@ -309,9 +222,11 @@ static int make(struct approvals *a, const struct approval *asked, time_t now, c
     p->expires = now + (time_t)a->policy->approvals_expire_s;
     randombytes_buf(p->nonce, sizeof p->nonce);
     approval_name(p);
-    int r = keep(a, p);
-    if (r)
-        return refuse(r, why, n, "the request for approval cannot be kept: %s", lfs_strerror(r));
+    int r = approval_dir_keep(a->dir, p);
+    if (r) {
+        refuse(r, why, n, "the request for approval cannot be kept: %s", lfs_strerror(r));
+        return r;
+    }
     a->count++;
     *out = p;
     return 0;

@@ -16,7 +16,6 @@ struct reading {
     struct policy_rule *rule;          /* the section that the line stands in, or NULL */
     unsigned seen[POLICY_KEYS_MAX];    /* line of each key; 0: none */
     unsigned who_line[POLICY_WHO_MAX]; /* line of each name */
-    unsigned role_line[POLICY_ROLES];
 };
 
 /* "line N: ..." into why, unless there is a reason already. Returns false. */

@@ -157,8 +157,9 @@ static int run(int argc, char **argv)
     struct rotate_args a = {0};
     AUTO_TARGET struct target t = {.v.dirfd = -1};
     if (argc > 1 && strcmp(argv[1], names[WHAT_SLOT]) == 0) { /* the same as slot replace */
-        argv[1] = "replace";
-        argv[0] = "slot";
+        static char slot[] = "slot", replace[] = "replace";
+        argv[0] = slot;
+        argv[1] = replace;
         return cmd_slot.run(argc, argv);
     }
     for (int c; (c = getopt_long(argc, argv, ":", options, NULL)) != -1;) {

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import harness
+import keylife
 from fsbox import PLAIN
 from keylife import protect
 from syscalls import errno_of, opened, write_file
@@ -163,7 +163,6 @@ class Keys:
 
 def pd_of(volume, name):
     """The id of the protected directory of that name."""
-    import keylife
     return bytes.fromhex(keylife.directory(volume, name)["id"])
 
 
@@ -247,7 +246,6 @@ def test_lock_of_a_directory_leaves_nothing_of_it(volume, two):
 
 def test_lock_under_way_of_work_leaves_nothing(volume, two):
     """Workers that are busy elsewhere wipe as well."""
-    import keylife
     m, marks = two
     keys = Keys(volume)
     pd = pd_of(volume, "one")
@@ -261,7 +259,6 @@ def test_lock_under_way_of_work_leaves_nothing(volume, two):
 
 def test_rotation_leaves_nothing(volume, two):
     """The thread of a re-encryption has read and written everything."""
-    import keylife
     m, marks = two
     pd = pd_of(volume, "one")
     keylife.admin(volume, "rotate", "data", m / "one").ok()

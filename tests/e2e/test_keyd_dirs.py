@@ -239,10 +239,12 @@ def test_wait_rekeyed_times_out(home, shelf):
     code, words = s.admin.ask("waitrekeyed", s.vid, s.pd, "2")
     assert code == TIMEOUT and "1 mount did not answer" in words
     s.admin.status()  # the connection serves on
-    serial, _ = s.mount.event("rekey")
-    s.mount.ok("rekeyed", serial, s.pd, "2")  # without having leased it: that is no answer
+    s.mount.ok("rekeyed", s.mount.event("rekey")[0], s.pd, "2")  # without having leased it: that is no answer
+    s.admin.send("waitrekeyed", s.vid, s.pd, "2")
+    s.mount.ok("rekeyed", s.mount.event("rekey")[0], s.pd, "2")  # asked again, the same lie
+    assert s.admin.answer()[0] == TIMEOUT
     assert s.admin.ask("waitrekeyed", s.vid, s.pd, "2")[0] == TIMEOUT
-    serial, _ = s.mount.event("rekey")  # asked again
+    serial, _ = s.mount.event("rekey")
     s.mount.ok("lease", s.vid, s.pd)
     s.mount.ok("rekeyed", serial, s.pd, "2")
     s.admin.ok("waitrekeyed", s.vid, s.pd, "2")

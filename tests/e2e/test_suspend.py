@@ -112,7 +112,7 @@ def test_locked_before_sleep(home, logind):
 
 
 def test_a_deaf_mount_does_not_keep_it_awake(home, logind):
-    c, m, vid, _ = begin(home, "[volume *]\nlock_on_suspend = yes\n")
+    c, m, vid, _ = begin(home, "[lease]\nrevoke_wait_seconds = 600\n[volume *]\nlock_on_suspend = yes\n")
     until(lambda: logind.inhibitors() == OURS)
     logind.sleep(True)
     assert m.ok("event")[0] == "revoke"

@@ -7,7 +7,7 @@
 #define FILES 6u
 #define OLD 6u
 #define KNOWN_MAX 2048u
-#define STEPS 1000
+#define STEPS 600
 
 struct person { /* has a secret, and a slot or none */
     struct credential c;

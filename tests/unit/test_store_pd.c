@@ -353,8 +353,11 @@ static unsigned count_in(int mem, uint64_t at, uint64_t end, const uint8_t *mask
         uint64_t want = end - at < sizeof block ? end - at : sizeof block;
         ssize_t n = pread(mem, block, want, (off_t)at);
         bool own = at < (uintptr_t)block + sizeof block && at + want > (uintptr_t)block;
-        for (ssize_t i = 0; !own && i + (ssize_t)len <= n; i++)
-            found += stands_at(block + i, masked, len);
+        const uint8_t *p = block;
+        while (!own && n >= (ssize_t)len && (p = memchr(p, masked[0] ^ MASK, (size_t)(block + n - p)))) {
+            found += block + n - p >= (ssize_t)len && stands_at(p, masked, len);
+            p++;
+        }
         sodium_memzero(block, sizeof block);
         at += want > len ? want - len + 1 : want;
     }

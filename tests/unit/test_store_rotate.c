@@ -511,6 +511,41 @@ static void test_reencrypt_killed(void **state)
     cut_everywhere(volume_reencrypt, cut_process, true);
 }
 
+/* A header with two keys is wrapped with both, and its re-encryption goes on. */
+static void test_rewrap_unfinished(void **state)
+{
+    struct rotate_progress p;
+    struct cut c = {.at = 24};
+    unsigned two = 0;
+    make_samples();
+    next_version();
+    atomic_store(&fast_clock, true);
+    cut_within(volume_reencrypt, &c);
+    atomic_store(&fast_clock, false);
+    assert_true(c.stop);
+    next_version();
+    assert_int_equal(run(volume_rewrap, &p), 0);
+    assert_int_equal(p.least_found, 3);
+    for (size_t i = 0; i < COUNT(samples); i++) {
+        struct node *n = must_walk(samples[i].path);
+        if (samples[i].size) {
+            struct file_header h = placed_header(n);
+            assert_int_equal(h.key_version, 3);
+            two += places(&h) == 2;
+        }
+        node_unref(n, 1);
+    }
+    assert_true(two > 0);
+    only_newest();
+    check_samples();
+    assert_int_equal(run(volume_scan_versions, &p), 0);
+    assert_int_equal(p.changed, two);
+    assert_int_equal(run(volume_reencrypt, &p), 0);
+    assert_int_equal(p.changed, two);
+    reopen_volume();
+    check_samples();
+}
+
 /* ---- damage ---- */
 
 static void flip(struct node *n, uint64_t at)
@@ -735,20 +770,10 @@ static void test_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(test_rewrap),
-        T(test_reencrypt),
-        T(test_pending),
-        T(test_huge_sparse),
-        T(test_spent_key),
-        T(test_refused),
-        T(test_protected),
-        T(test_rewrap_stopped),
-        T(test_rewrap_killed),
-        T(test_reencrypt_stopped),
-        T(test_reencrypt_killed),
-        T(test_damage),
-        T(test_renamed_meanwhile),
-        T(test_threads),
+        T(test_rewrap),        T(test_reencrypt),         T(test_pending),          T(test_huge_sparse),
+        T(test_spent_key),     T(test_refused),           T(test_protected),        T(test_rewrap_stopped),
+        T(test_rewrap_killed), T(test_reencrypt_stopped), T(test_reencrypt_killed), T(test_rewrap_unfinished),
+        T(test_damage),        T(test_renamed_meanwhile), T(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
