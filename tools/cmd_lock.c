@@ -125,6 +125,34 @@ static int lock_volume(const struct target *t, bool force)
     return LFS_EXIT_OK;
 }
 
+/* True if the mount has keys of the directory. */
+static bool dir_is_open(const struct target *t)
+{
+    struct pd_status dirs[MOUNTCTL_DIRS_MAX];
+    size_t count = 0;
+    if (mountctl_dirs(t->socket, dirs, MOUNTCTL_DIRS_MAX, &count))
+        return false;
+    for (size_t i = 0; i < count; i++)
+        if (memcmp(dirs[i].id, t->pd_id, ID_BYTES) == 0)
+            return !dirs[i].locked;
+    return false;
+}
+
+/* As lock_all: a mount may have the keys from a latch-keyd that has ended. */
+static int lock_dir_all(struct keyclient *kc, const struct target *t, bool force, unsigned *held)
+{
+    int r = keyclient_lock_dir(kc, t->v.ks->volume_id, t->pd_id, force, held);
+    for (int waited = 0; (!r || r == LFS_ERR_NOKEY) && dir_is_open(t); waited += 500) {
+        if (waited >= LOCK_WAIT_MS)
+            return LFS_ERR_TIMEOUT;
+        pause_ms(500);
+        r = keyclient_lock_dir(kc, t->v.ks->volume_id, t->pd_id, force, held);
+        if (r == LFS_ERR_NOKEY && !dir_is_open(t))
+            return 0;
+    }
+    return r;
+}
+
 static int lock_dir(struct target *t, bool force)
 {
     AUTO_KEYCLIENT struct keyclient *kc = NULL;
@@ -134,7 +162,7 @@ static int lock_dir(struct target *t, bool force)
     if (code != LFS_EXIT_OK)
         return code;
     target_to_top(t);
-    int r = keyclient_lock_dir(kc, t->v.ks->volume_id, t->pd_id, force, &held);
+    int r = lock_dir_all(kc, t, force, &held);
     if (r == LFS_ERR_BUSY)
         return held_by(t->path, held);
     if (r)
@@ -189,14 +217,9 @@ const struct command cmd_lock = {
 /* False if the mount does not get the keys in time. */
 static bool wait_for_dir(const struct target *t)
 {
-    struct pd_status dirs[MOUNTCTL_DIRS_MAX];
     for (int waited = 0; waited < MOUNTS_WAIT_MS; waited += MOUNTS_POLL_MS) {
-        size_t count = 0;
-        if (mountctl_dirs(t->socket, dirs, MOUNTCTL_DIRS_MAX, &count))
-            return false;
-        for (size_t i = 0; i < count; i++)
-            if (memcmp(dirs[i].id, t->pd_id, ID_BYTES) == 0 && !dirs[i].locked)
-                return true;
+        if (dir_is_open(t))
+            return true;
         pause_ms(MOUNTS_POLL_MS);
     }
     return false;

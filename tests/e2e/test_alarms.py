@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import harness
-from keydbox import home, wait_gone  # noqa: F401
+from keydbox import home, needs_root, wait_gone  # noqa: F401
 
 
 def acts(home, name):
@@ -78,6 +78,7 @@ def test_the_log_s_own_trouble_is_an_alarm(alarmed):
     assert alarmed.alerts()[0]["event"] == "audit" and "are missing" in alarmed.alerts()[0]["detail"]
 
 
+@needs_root  # to see whose helper it is
 def test_the_helper_ends_with_keyd(alarmed):
     for end in (signal.SIGTERM, signal.SIGKILL):
         keyd = alarmed.start()
@@ -88,6 +89,7 @@ def test_the_helper_ends_with_keyd(alarmed):
         wait_gone(helper)
 
 
+@needs_root  # to see whose helper it is
 def test_without_its_helper_keyd_goes_on(alarmed):
     client = alarmed.client(start=True)
     ini, _ = client.volume()
@@ -99,6 +101,7 @@ def test_without_its_helper_keyd_goes_on(alarmed):
     assert children.strip() == "", "a zombie is left"
 
 
+@needs_root  # to see whose helper it is
 def test_a_command_that_hangs_hinders_nobody(alarmed):
     (alarmed.dir / "alert").write_text(f"#!/bin/sh\nsleep 1000 &\necho $! > {alarmed.dir}/pid\nwait\n")
     client = alarmed.client(start=True)

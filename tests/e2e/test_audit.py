@@ -4,6 +4,7 @@ and named, a full disk stops acts that must be logged and no others, and only au
 import contextlib
 import json
 import os
+import pwd
 import random
 import subprocess
 import time
@@ -376,7 +377,9 @@ def test_filters(home):
     assert {a["act"] for a in shown("--act", "unlock")} == {"unlock"} and len(shown("--act", "unlock")) == 2
     assert all(a["result"] != "ok" for a in shown("--failed")) and len(shown("--failed")) == 2
     assert {a["volume"] for a in shown("--volume", volume)} == {volume}
-    assert shown("--user", "root") == shown("--user", "0") == [a for a in everything if a.get("uid") == 0]
+    uid = os.geteuid()
+    name = pwd.getpwuid(uid).pw_name
+    assert shown("--user", name) == shown("--user", uid) == [a for a in everything if a.get("uid") == uid]
     assert shown("--user", "12345") == []
     assert shown("--since", "1h") == everything and shown("--until", "1h") == []
     assert shown("--since", "2100-01-01") == [] and shown("--until", "2100-01-01 08:00") == everything

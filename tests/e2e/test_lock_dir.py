@@ -430,3 +430,18 @@ def test_read_only_mount(volume):
         assert is_locked(m)
         unlock(m).ok()
         assert read_file(m / "one" / "f") == b"one"
+
+
+def test_lock_right_after_keyd_was_replaced(volume):
+    """The mount has its keys from a keyd that is gone and may not have found the new one: locked means locked."""
+    with volume.mount() as m:
+        protect(volume, m / "team")
+        write_file(m / "team/f", b"x")
+        volume.keyd.kill()
+        volume.keyd.start()
+        volume.unlock().ok()
+        result = volume.latch("lock", m / "team")
+        assert result.returncode == harness.OK, result.err
+        assert errno_of(os.listdir, m / "team") == errno.ENOKEY
+        volume.latch("unlock", m / "team").ok()
+        assert read_file(m / "team/f") == b"x"
