@@ -159,12 +159,28 @@ static int check_unused(struct target *t, uint32_t version)
                     p.least_found);
 }
 
+static int check_retired(const struct target *t, uint32_t version)
+{
+    const struct keystore_dir *d = keystore_dir(t->v.ks, t->pd_id);
+    const struct keystore_dirkey *k = d ? keystore_dirkey(d, version) : NULL;
+    if (!k)
+        return cli_fail(LFS_EXIT_USAGE, "there is no version %" PRIu32 "; 'latch key list' shows them",
+                        version);
+    if (k->state == KEY_RETIRED)
+        return LFS_EXIT_OK;
+    return cli_fail(LFS_EXIT_USAGE, "version %" PRIu32 " is %s: only a retired one can be destroyed%s",
+                    version, key_state_name(k->state),
+                    k->state == KEY_DESTROYED ? "" : "; 'latch rotate directory' retires older ones");
+}
+
 static int change(const struct key_args *a, struct target *t, enum key_edit_op op, const char *text)
 {
     AUTO_ADMIN struct admin admin = {0};
     struct key_edit e = {.op = (uint8_t)op};
     memcpy(e.pd, t->pd_id, ID_BYTES);
     int code = parse_version(text, &e.number);
+    if (code == LFS_EXIT_OK && op == EDIT_DIR_DESTROY)
+        code = check_retired(t, e.number);
     if (code == LFS_EXIT_OK && op == EDIT_DIR_DESTROY)
         code = check_unused(t, e.number);
     if (code == LFS_EXIT_OK)

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define MOUNTS_WAIT_MS 3000
 #define LOCK_WAIT_MS 40000 /* a mount whose latch-keyd ended looks for another every 30 s at the longest */
@@ -158,7 +159,7 @@ static int lock_dir(struct target *t, bool force)
     AUTO_KEYCLIENT struct keyclient *kc = NULL;
     char quoted[PATH_MAX];
     unsigned held = 0;
-    int code = keyd_conn_open(false, &kc);
+    int code = keyd_conn_open(true, &kc);
     if (code != LFS_EXIT_OK)
         return code;
     target_to_top(t);
@@ -176,6 +177,42 @@ static int lock_dir(struct target *t, bool force)
     return LFS_EXIT_OK;
 }
 
+/* VOLUMEID or VOLUMEID/DIRECTORYID, as 'latch status' shows them: for who may lock and not read the volume,
+ * and for a volume whose latchfs.ini is gone. */
+static bool parse_ids(const char *text, uint8_t volume_id[static ID_BYTES], uint8_t pd_id[static ID_BYTES],
+                      bool *dir)
+{
+    char hex[2 * ID_BYTES + 1] = "";
+    size_t n = strlen(text);
+    *dir = n == 4 * ID_BYTES + 1 && text[2 * ID_BYTES] == '/';
+    if (n != 2 * ID_BYTES && !*dir)
+        return false;
+    memcpy(hex, text, 2 * ID_BYTES);
+    return id_from_hex(hex, volume_id) && (!*dir || id_from_hex(text + 2 * ID_BYTES + 1, pd_id));
+}
+
+static int lock_by_id(const char *text, bool force, bool *is_id)
+{
+    AUTO_KEYCLIENT struct keyclient *kc = NULL;
+    uint8_t volume_id[ID_BYTES], pd_id[ID_BYTES];
+    unsigned held = 0;
+    bool dir;
+    *is_id = access(text, F_OK) != 0 && parse_ids(text, volume_id, pd_id, &dir);
+    if (!*is_id)
+        return LFS_EXIT_OK;
+    int code = keyd_conn_open(false, &kc);
+    if (code != LFS_EXIT_OK)
+        return code;
+    int r = dir ? keyclient_lock_dir(kc, volume_id, pd_id, force, &held) : lock_all(kc, volume_id, &held);
+    if (r == LFS_ERR_BUSY)
+        return cli_fail(LFS_EXIT_BUSY, "%s: not locked: %u file%s open; --force locks all the same", text,
+                        held, held == 1 ? " is" : "s are");
+    if (r)
+        return keyd_conn_fail(kc, r, text);
+    printf("%s: locked\n", text);
+    return LFS_EXIT_OK;
+}
+
 static int run_lock(int argc, char **argv)
 {
     enum { OPT_FORCE = 1 };
@@ -187,7 +224,12 @@ static int run_lock(int argc, char **argv)
             return cli_bad_option(&cmd_lock, c, argv);
         force = true;
     }
+    bool is_id = false;
     int code = cli_want_args(&cmd_lock, argc, 1, 1);
+    if (code == LFS_EXIT_OK)
+        code = lock_by_id(argv[optind], force, &is_id);
+    if (is_id)
+        return code;
     if (code == LFS_EXIT_OK)
         code = target_find(argv[optind], &t);
     if (code != LFS_EXIT_OK)
@@ -203,11 +245,12 @@ static int run_lock(int argc, char **argv)
 
 const struct command cmd_lock = {
     .name = "lock",
-    .synopsis = "[--force] VOLUME|PATH",
+    .synopsis = "[--force] VOLUME|PATH|VOLUMEID[/DIRECTORYID]",
     .summary = "take the keys of a volume, or of a protected directory, from its mounts",
     .help =
         "What was written before reaches the disk. The mounts stay and answer 'Required key not available'\n"
         "until 'latch unlock'. If programs have files open there, they are listed and nothing is locked.\n"
+        "Ids, as 'latch status' shows them, serve who may not read the volume, or when its files are gone.\n"
         "  --force                   lock all the same: what they write later fails\n",
     .run = run_lock,
 };
@@ -229,10 +272,13 @@ static int unlock_dir(const struct target *t)
 {
     AUTO_KEYCLIENT struct keyclient *kc = NULL;
     char quoted[PATH_MAX];
-    int code = keyd_conn_open(false, &kc);
+    int code = keyd_conn_open(true, &kc);
     if (code != LFS_EXIT_OK)
         return code;
     int r = keyclient_unlock_dir(kc, t->v.ks->volume_id, t->pd_id);
+    if (r == LFS_ERR_NOKEY)
+        return cli_fail(LFS_EXIT_NOKEY, "%s: the volume itself is locked; unlock %s first", t->path,
+                        t->volume);
     if (r)
         return keyd_conn_fail(kc, r, t->path);
     cli_quote(t->path, quoted, sizeof quoted);

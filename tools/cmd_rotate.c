@@ -65,6 +65,19 @@ static int wait_for_mounts(struct target *t, struct admin *admin, uint32_t versi
     return r ? keyd_conn_fail(admin->kc, r, t->volume) : LFS_EXIT_OK;
 }
 
+/* Not mounted, this process walks with a lease of its own: better refused before anything is changed. */
+static int check_lease(struct target *t)
+{
+    AUTO_KEYCLIENT struct keyclient *kc = NULL;
+    CLEANUP(keyset_freep) struct keyset *set = NULL;
+    unsigned lease_s;
+    int code = t->mounted ? LFS_EXIT_OK : keyd_conn_open(false, &kc);
+    if (code != LFS_EXIT_OK || t->mounted)
+        return code;
+    int r = keyclient_lease(kc, t->v.ks->volume_id, t->pd_id, &set, &lease_s);
+    return r ? keyd_conn_fail(kc, r, t->volume) : LFS_EXIT_OK;
+}
+
 static int rotate_dir(const struct rotate_args *a, struct target *t, struct admin *admin, bool data)
 {
     CLEANUP(key_edit_result_clear) struct key_edit_result made = {0};
@@ -74,7 +87,9 @@ static int rotate_dir(const struct rotate_args *a, struct target *t, struct admi
                                    .what = data ? "re-encrypting" : "rewrapping"};
     struct rotate_progress progress;
     struct key_edit begin = edit_of(EDIT_DIR_ROTATE, t, data);
-    int code = admin_edit(admin, &begin, &made);
+    int code = check_lease(t);
+    if (code == LFS_EXIT_OK)
+        code = admin_edit(admin, &begin, &made);
     if (code == LFS_EXIT_OK)
         code = wait_for_mounts(t, admin, made.number);
     if (code != LFS_EXIT_OK)
@@ -85,6 +100,10 @@ static int rotate_dir(const struct rotate_args *a, struct target *t, struct admi
         return code;
     admin_pause(admin);
     code = rotate_job_run(t, kc, &job, &progress);
+    /* What the walk has seen must be what the key store will say. */
+    if (code == LFS_EXIT_OK && progress.least_found && progress.least_found < made.number)
+        code = cli_fail(LFS_EXIT_BUSY,
+                        "%s: the mount does not have the new key yet; run the same command again", t->volume);
     if (code == LFS_EXIT_OK)
         code = admin_resume(admin);
     if (code != LFS_EXIT_OK)

@@ -5,13 +5,16 @@
 
 #include "latchfs/keyedit.h"
 
+#include <errno.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char reach[] = "This destroys the keys of the protected directory. Its files stay as ciphertext "
                             "that the volume cannot open\n"
-                            "any more; remove them as you like.\n";
+                            "any more.\n";
 static const char reach_held[] = "Part of its key was with this latch-keyd alone and is overwritten, so "
                                  "every copy of the directory ends:\n"
                                  "snapshots and backups too.\n"
@@ -32,11 +35,21 @@ struct shred_args {
     bool yes;
 };
 
-static int confirm(const struct target *t, bool held)
+/* What is meant: the path of the top, or the id where the volume was given. */
+static const char *words(const struct target *t, char *out, size_t len)
+{
+    char hex[2 * ID_BYTES + 1];
+    id_to_hex(t->pd_id, hex);
+    if (t->rel)
+        return cli_quote(t->path, out, len);
+    snprintf(out, len, "directory %s", hex);
+    return out;
+}
+
+static int confirm(const struct target *t)
 {
     char answer[16] = "", quoted[PATH_MAX];
-    printf("%s%s", reach, held ? reach_held : reach_plain);
-    printf("Type 'shred' to destroy the keys of %s: ", cli_quote(t->path, quoted, sizeof quoted));
+    printf("Type 'shred' to destroy the keys of %s: ", words(t, quoted, sizeof quoted));
     fflush(stdout);
     if (isatty(STDIN_FILENO) && fgets(answer, sizeof answer, stdin) && strcmp(answer, "shred\n") == 0)
         return LFS_EXIT_OK;
@@ -47,9 +60,46 @@ static int confirm(const struct target *t, bool held)
 /* The .bak is the key store of a moment ago: it would bring everything back. */
 static int drop_bak(const struct target *t)
 {
-    if (unlinkat(t->v.dirfd, KEYSTORE_NAME ".bak", 0) == 0 && fsync(t->v.dirfd) == 0)
+    if ((unlinkat(t->v.dirfd, KEYSTORE_NAME ".bak", 0) == 0 || errno == ENOENT) && fsync(t->v.dirfd) == 0)
         return LFS_EXIT_OK;
     return cli_fail(LFS_EXIT_IO, "%s: " KEYSTORE_NAME ".bak still has the keys: remove it", t->volume);
+}
+
+/* Where its ciphertext is: the plaintext directory has the inode number of the ciphertext's. */
+static struct {
+    ino_t ino;
+    char found[PATH_MAX];
+} search;
+
+static int visit(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)ftw;
+    if (type != FTW_D || st->st_ino != search.ino)
+        return 0;
+    snprintf(search.found, sizeof search.found, "%s", path);
+    return 1;
+}
+
+static void say_ciphertext(const struct target *t)
+{
+    struct stat st;
+    char quoted[PATH_MAX];
+    if (stat(t->path, &st))
+        return;
+    search.ino = st.st_ino;
+    if (nftw(t->volume, visit, 64, FTW_PHYS | FTW_MOUNT) == 1)
+        printf("its ciphertext is %s; once the volume is unmounted, rm -r removes it\n",
+               cli_quote(search.found, quoted, sizeof quoted));
+}
+
+static int not_the_top(struct target *t)
+{
+    char quoted[PATH_MAX], top[PATH_MAX];
+    cli_quote(t->path, quoted, sizeof quoted);
+    target_to_top(t);
+    return cli_fail(LFS_EXIT_USAGE,
+                    "%s is a part of a protected directory, and only all of it can be shredded: %s", quoted,
+                    cli_quote(t->path, top, sizeof top));
 }
 
 static int shred(const struct shred_args *a, struct target *t)
@@ -58,17 +108,20 @@ static int shred(const struct shred_args *a, struct target *t)
     char quoted[PATH_MAX];
     struct key_edit e = {.op = EDIT_DIR_SHRED};
     const struct keystore_dir *d = keystore_dir(t->v.ks, t->pd_id);
+    if (t->rel && !t->top && !target_is_root(t))
+        return not_the_top(t);
     if (target_is_root(t) || !d)
         return cli_fail(LFS_EXIT_USAGE,
                         "%s: not in a protected directory; the root's own keys can't be shredded",
                         cli_quote(t->path, quoted, sizeof quoted));
-    if (d->shredded)
-        return cli_fail(LFS_EXIT_USAGE, "its keys were shredded before");
+    if (d->shredded) /* it may have been cut before the last step */
+        return drop_bak(t) == LFS_EXIT_OK ? cli_fail(LFS_EXIT_USAGE, "its keys were shredded before")
+                                          : LFS_EXIT_IO;
     bool held = d->held;
     memcpy(e.pd, t->pd_id, ID_BYTES);
-    if (a->yes)
-        printf("%s%s", reach, held ? reach_held : reach_plain);
-    int code = a->yes ? LFS_EXIT_OK : confirm(t, held);
+    printf("%s%s", reach, held ? reach_held : reach_plain);
+    fflush(stdout);
+    int code = a->yes ? LFS_EXIT_OK : confirm(t);
     if (code == LFS_EXIT_OK)
         code = admin_begin(&t->v, &a->open, &admin);
     if (code == LFS_EXIT_OK)
@@ -76,7 +129,9 @@ static int shred(const struct shred_args *a, struct target *t)
     if (code == LFS_EXIT_OK)
         code = drop_bak(t);
     if (code == LFS_EXIT_OK)
-        printf("%s: shredded\n", cli_quote(t->path, quoted, sizeof quoted));
+        printf("%s: shredded\n", words(t, quoted, sizeof quoted));
+    if (code == LFS_EXIT_OK && t->rel)
+        say_ciphertext(t);
     return code;
 }
 

@@ -56,7 +56,12 @@ int keyd_conn_fail(const struct keyclient *kc, int err, const char *what)
     char quoted[PATH_MAX];
     if (!words[0])
         return cli_fail_err(err, what, hint_for(err));
-    return cli_fail(lfs_exit_code(err), "%s: %s", cli_quote(what, quoted, sizeof quoted), words);
+    const char *more = err == LFS_ERR_ROLLBACK ? "; if you know why it is older, see 'latch help unlock'"
+                       : err == LFS_ERR_APPROVAL
+                           ? "; others sign it with 'latch approve sign ID', then run the same "
+                             "command again"
+                           : "";
+    return cli_fail(lfs_exit_code(err), "%s: %s%s", cli_quote(what, quoted, sizeof quoted), words, more);
 }
 
 int keyd_conn_is_unlocked(struct keyclient *kc, const uint8_t volume_id[static ID_BYTES], bool *unlocked)

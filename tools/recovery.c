@@ -21,7 +21,7 @@ int recovery_prepare(const char *path, int *fd)
             return LFS_EXIT_OK;
         return cli_fail(
             LFS_EXIT_USAGE,
-            "there is no terminal to show the recovery key on; use --recovery-file or --no-recovery");
+            "there is no terminal to show the recovery key on; name a file for it (see the command's help)");
     }
     int made = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (made < 0)

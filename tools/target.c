@@ -67,7 +67,9 @@ static int resolve(struct target *t)
         return LFS_EXIT_OK;
     int r = mountctl_resolve(t->socket, t->rel, &m);
     if (r)
-        return cli_fail_err(r, t->path, r == LFS_ERR_NOKEY ? "unlock it with 'latch unlock'" : NULL);
+        return cli_fail_err(r, t->path,
+                            r == LFS_ERR_NOKEY ? "unlock the volume, or name the protected directory itself"
+                                               : NULL);
     memcpy(t->pd_id, m.pd_id, ID_BYTES);
     t->top = m.top;
     t->locked = m.locked;
@@ -90,7 +92,10 @@ int target_find(const char *path, struct target *t)
         strcpy(t->volume, t->path);
         if (!is_volume(t->path)) {
             char quoted[PATH_MAX];
-            return cli_fail(LFS_EXIT_NOTVOLUME, "%s: neither a volume nor in a mount of yours that answers",
+            return cli_fail(LFS_EXIT_NOTVOLUME,
+                            "%s: neither a volume (no " KEYSTORE_NAME
+                            ") nor in a mount of yours that answers; "
+                            "'latch status' shows the ids by which a volume can be locked all the same",
                             cli_quote(path, quoted, sizeof quoted));
         }
         if (!t->mounted)

@@ -110,7 +110,9 @@ static int write_new(int dirfd, const char *tmp, const void *data, size_t len, u
         return -errno;
     int r = io_pwrite(fd, data, len, 0);
     bool other = (uid >= 0 && st.st_uid != (uid_t)uid) || (gid >= 0 && st.st_gid != (gid_t)gid);
-    if (!r && other && fchown(fd, (uid_t)uid, (gid_t)gid))
+    /* Who shares a volume by its group cannot give files away, but keeps the group. */
+    if (!r && other && fchown(fd, (uid_t)uid, (gid_t)gid) &&
+        (errno != EPERM || fchown(fd, (uid_t)-1, (gid_t)gid)))
         r = -errno;
     if (!r && fchmod(fd, mode))
         r = -errno;

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #define MOVED_MAX 65536u
+#define MISSES_MAX 3u /* passes for a file that can't be found again */
 #define SHOW_NS UINT64_C(100000000)
 #define NAP_NS UINT64_C(20000000)
 #define CHECKPOINT_EACH 1024u /* files changed */
@@ -218,6 +219,7 @@ static int visit_moved(struct rotation *r, struct rotation_moves *m)
 static int one_pass(struct rotation *r, struct rotation_moves *m, bool *lost)
 {
     r->files = r->changed = r->damaged = 0;
+    r->missed = false;
     r->p.least_found = 0;
     int e = rotate_walk(r, r->v->root, 0);
     if (!e && r->kind->changes)
@@ -246,12 +248,16 @@ static int estimate(struct rotation *r)
 static int all_passes(struct rotation *r, struct rotation_moves *m)
 {
     bool lost;
+    unsigned misses = 0;
     int e = r->kind->changes && r->o->progress ? estimate(r) : 0;
     while (!e) {
         e = one_pass(r, m, &lost);
-        if (!r->kind->changes || (!r->changed && !lost))
+        bool again = r->changed || lost || (r->missed && misses++ < MISSES_MAX);
+        if (!r->kind->changes || !again)
             break;
     }
+    if (!e && r->missed)
+        e = -ESTALE;
     if (!e && r->kind->changes)
         e = rotate_settle(r);
     r->p.damaged = e ? r->p.damaged : r->damaged;

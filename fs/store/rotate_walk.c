@@ -50,9 +50,13 @@ static bool count_file(struct rotation *r, const struct stat *st)
     return true;
 }
 
+/* A file that could not be found by the name that led here, and still has one, must be looked for again: its
+ * other names were passed by. */
 static int work_on(struct rotation *r, struct node *n)
 {
-    return rotate_count_damage(r, atomic_load(&n->removed) ? 0 : r->kind->work(r, n));
+    int e = atomic_load(&n->removed) ? 0 : r->kind->work(r, n);
+    r->missed = r->missed || (e == -ESTALE && !atomic_load(&n->removed));
+    return rotate_count_damage(r, e);
 }
 
 /* Opens and looks; *n is the node when there is work for it (referenced), with the descriptor at hand. */

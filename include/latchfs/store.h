@@ -137,7 +137,9 @@ void volume_wipe_thread(void);
  * Each walks the ciphertext of the whole tree (no names are decrypted), works on files of one protected
  * directory, can be cut anywhere and called again, and changes nothing that is right already. Files that
  * their owner can't write are changed all the same; size and plaintext mtime stay. A damaged file is counted
- * and passed by. Durable when it returns 0. */
+ * and passed by; LFS_ERR_CORRUPT at the end then. Durable when it returns 0. LFS_ERR_NOKEY without the keys
+ * of the protected directory (at any moment), LFS_ERR_BUSY while another one runs. Attributes of directories,
+ * symlink targets and names are under the name key: no rotation touches them. */
 struct rotate_progress;
 struct rotate_options {
     uint8_t pd_id[ID_BYTES];
@@ -148,7 +150,7 @@ struct rotate_options {
 };
 struct rotate_progress {
     uint64_t files;       /* of the protected directory seen so far */
-    uint64_t files_total; /* estimate; 0: not known yet */
+    uint64_t files_total; /* estimate; 0: not known, as always without a progress callback */
     uint64_t changed;     /* files that were not right yet */
     uint64_t damaged;     /* files that could not be read or authenticated, left as they were */
     uint64_t bytes;       /* of plaintext re-encrypted */

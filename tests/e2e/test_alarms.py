@@ -56,7 +56,9 @@ def test_alarms_run_the_command(alarmed):
     volume = client.unlock(ini)
     client.ok("lease", volume)
     harness.wait_until(lambda: len(alarmed.alerts()) == 2, what="the second alarm")
-    assert alarmed.alerts()[1]["event"] == "new-peer" and "keydcli" in alarmed.alerts()[1]["detail"]
+    assert alarmed.alerts()[1]["event"] == "new-peer"
+    if os.geteuid() == 0:  # the client hides from others of its user, and so its program from their keyd
+        assert "keydcli" in alarmed.alerts()[1]["detail"]
     for _ in range(4):
         client.ok("lease", volume)
     harness.wait_until(lambda: len(alarmed.alerts()) == 3, what="the third alarm")

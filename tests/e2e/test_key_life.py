@@ -120,7 +120,7 @@ def test_destroy_finds_a_header(volume, workdir):
         admin(volume, "key", "accept", m.path, "1").ok()
         assert read_file(m / "f") == pattern(1, 9000)
         refused = admin(volume, "key", "destroy", m.path, "1")
-        assert refused.returncode == harness.BUSY and "version 1" in refused.err
+        assert refused.returncode == harness.USAGE and "decrypt-only" in refused.err
         admin(volume, "rotate", "directory", m.path).ok()
         assert read_file(m / "f") == pattern(1, 9000)
         admin(volume, "key", "destroy", m.path, "1").ok()
@@ -205,3 +205,58 @@ def test_names_and_environment(volume, workdir, bins):
         other = harness.Volume(staging, volume.path)
         refused = other.unlock()
         assert refused.returncode == harness.NOKEY and "production" in refused.err
+
+
+def test_shred_means_all_of_it(volume):
+    """A path inside is refused and named; what is left is found by its inode and can be removed."""
+    with volume.mount() as m:
+        protect(volume, m / "secret")
+        held = fill_tree(m / "secret", 4)
+        inside = next(iter(held))
+        for path in (inside, os.path.dirname(inside)):
+            result = admin(volume, "shred", "--yes", path)
+            assert result.returncode == harness.USAGE and str(m / "secret") in result.err
+        check_tree(held)
+        out = admin(volume, "shred", "--yes", m / "secret").ok().out
+        (line,) = [x for x in out.splitlines() if "its ciphertext is" in x]
+        left = line.split("its ciphertext is ")[1].split(";")[0]
+    assert os.path.isdir(left)
+    shutil.rmtree(left)
+    with volume.mount() as m:
+        assert os.listdir(m.path) == []
+
+
+def test_destroy_says_what_is_wrong(volume):
+    volume.unlock().ok()
+    for version, words in (("99", "no version 99"), ("1", "active")):
+        result = admin(volume, "key", "destroy", volume.path, version)
+        assert result.returncode == harness.USAGE and words in result.err
+
+
+def test_lock_by_id(volume):
+    """For who may not read the volume, and when latchfs.ini is gone."""
+    with volume.mount() as m:
+        protect(volume, m / "team")
+        held = fill_tree(m / "team", 3)
+        vid, team = keys(volume)["volume"], directory(volume, "team")["id"]
+        volume.latch("lock", f"{vid}/{team}").ok()
+        assert errno_of(os.listdir, m / "team") == errno.ENOKEY
+        volume.latch("unlock", m / "team").ok()
+        check_tree(held)
+        os.rename(volume.path / "latchfs.ini", volume.path / "latchfs.ini.gone")
+        refused = volume.latch("lock", volume.path)
+        assert refused.returncode == harness.CORRUPT and ".bak" in refused.err
+        volume.latch("lock", vid).ok()
+        assert errno_of(os.listdir, m.path) == errno.ENOKEY
+        os.rename(volume.path / "latchfs.ini.gone", volume.path / "latchfs.ini")
+        assert volume.latch("lock", "1" * 32).returncode != 0
+
+
+def test_rotation_is_refused_before_it_begins(keyd, volume):
+    """Not mounted and not allowed to lease: the key store stays as it was."""
+    volume.unlock().ok()
+    volume.lock().ok()
+    before = (volume.path / "latchfs.ini").read_bytes()
+    refused = admin(volume, "rotate", "directory", volume.path)
+    assert refused.returncode == harness.NOKEY
+    assert (volume.path / "latchfs.ini").read_bytes() == before
