@@ -98,17 +98,22 @@ static struct session *session_new(struct job *j)
 }
 
 /* What the session opened counts from now on, as after an unlock: whoever has the secret vouches for it. */
-static int adopt_opened(struct server *s, const struct job *j, struct opened *o)
+static int adopt_opened(struct server *s, const struct conn *c, const struct job *j, struct opened *o)
 {
     CLEANUP(keystore_freep) struct keystore *ks = NULL;
-    const char *ini = (const char *)j->q.ini.p, *why = "";
+    struct adoption a = {.by = c,
+                         .ini = (const char *)j->q.ini.p,
+                         .len = j->q.ini.len,
+                         .keys = j->keys,
+                         .settle = o->same_signer,
+                         .older = o->older};
     if (!o->fresh)
         return 0;
-    int r = keystore_parse(ini, j->q.ini.len, &ks, NULL);
+    int r = keystore_parse(a.ini, a.len, &ks, NULL);
     if (!r)
-        r = store_adopt(s, &ks, ini, j->q.ini.len, j->keys, &why);
+        r = store_adopt(s, &ks, &a);
     if (r)
-        snprintf(o->why, sizeof o->why, "%s", why);
+        snprintf(o->why, sizeof o->why, "%s", a.why);
     return r;
 }
 
@@ -123,14 +128,14 @@ void done_admin(struct server *s, struct conn *c, struct job *j)
     }
     session_free(c->session);
     c->session = NULL;
-    r = check_opened(s, j, &o);
+    r = check_opened(s, c, j, &o);
     snprintf(detail, sizeof detail, "slot %u%s", j->slot_id, o.older ? ", older key store accepted" : "");
     if (!r) {
         r = request_log(s, c, P_ADMIN, 0, &(struct about){.volume_id = j->ks->volume_id, .detail = detail});
         snprintf(o.why, sizeof o.why, "%s", r ? "not done: the audit log cannot be written" : "");
     }
     if (!r)
-        r = adopt_opened(s, j, &o);
+        r = adopt_opened(s, c, j, &o);
     if (!r && !(c->session = session_new(j)))
         r = -ENOMEM;
     if (r) {
@@ -179,6 +184,10 @@ static int check_edit(struct server *s, const struct conn *c, char *why, size_t 
     int r = policy_admin(s->policy, &ask, why, size);
     if (r)
         return r;
+    if (a->unpinned) {
+        snprintf(why, size, "the last edit is not pinned yet");
+        return LFS_ERR_BUSY;
+    }
     if (another_changes_it(s, c)) {
         snprintf(why, size, "another session is changing this key store");
         return LFS_ERR_BUSY;
@@ -258,6 +267,8 @@ void job_edit(struct job *j)
     e.label = message_text(&j->q.label, label);
     if (!e.label)
         e.label = label; /* empty: takes one away */
+    if (!j->result && e.op == EDIT_DIR_ROTATE)
+        j->result = held_newest(*(const int *)j->held.arg, j->ks->volume_id, e.pd, &e.above);
     if (!j->result)
         j->result = keystore_edit(j->ks, j->keys, &e, j->kdf_ms, &j->held, &j->ini, &j->ini_len, &j->made,
                                   &j->blobs, &j->why);
@@ -355,12 +366,20 @@ void done_edit(struct server *s, struct conn *c, struct job *j)
                                     .pd_id = dir_of(j),
                                     .act = key_edit_name(j->q.op),
                                     .detail = detail});
+    if (r) {
+        refuse_edit(s, c, j, r, "not done: the audit log cannot be written");
+        return;
+    }
+    r = keep_blobs(s, j);
     if (!r)
-        r = keep_blobs(s, j);
+        r = held_note_edit(s, j->ks, j->q.op, j->made.pd, j->made.number);
+    if (r)
+        snprintf(j->why.text, sizeof j->why.text, "not done: the state directory of latch-keyd: %s",
+                 lfs_strerror(r));
     if (!r)
         r = commit(s, c->session, j);
     if (r) {
-        refuse_edit(s, c, j, r, "not done: the state directory or the audit log cannot be written");
+        refuse_edit(s, c, j, r, j->why.text);
         return;
     }
     answer_edit(s, c, j);

@@ -145,11 +145,19 @@ int edit_dir_name(struct edit *e)
 
 /* ---- rotation ---- */
 
+/* Above all that the store knows, and all whose keys are held though an older copy of the store, accepted
+ * since, does not know them: no held key is ever replaced. */
+static uint64_t next_version(const struct edit *e, const struct keystore_dir *d)
+{
+    uint64_t last = d->keys[d->count - 1].version;
+    return (d->held && e->e->above > last ? e->e->above : last) + 1;
+}
+
 /* The oldest destroyed version goes from the record when there is no room otherwise. */
 static int room_for_version(struct edit *e, struct keystore_dir *d)
 {
     uint32_t at = 0;
-    if (d->keys[d->count - 1].version >= KEYSTORE_VERSION_MAX)
+    if (next_version(e, d) > KEYSTORE_VERSION_MAX)
         return edit_refuse(e, -ENOSPC, "the directory key cannot get another version");
     if (d->count < KEYSET_VERSIONS_MAX)
         return 0;
@@ -174,7 +182,7 @@ static int add_version(struct edit *e, struct keystore_dir *d, bool data)
     for (uint32_t i = 0; i < d->count; i++)
         if (d->keys[i].state == KEY_ACTIVE)
             d->keys[i].state = KEY_DECRYPT_ONLY;
-    uint32_t version = d->keys[d->count - 1].version + 1;
+    uint32_t version = (uint32_t)next_version(e, d);
     struct keystore_dirkey *k = &d->keys[d->count++];
     *k = (struct keystore_dirkey){.version = version, .state = KEY_ACTIVE, .created = e->now};
     randombytes_buf(mem->fresh_key, LFS_KEY_BYTES);

@@ -39,12 +39,17 @@ static bool parse_name(const char *name, uint8_t volume_id[static ID_BYTES], uin
     return strcmp(name, again) == 0;
 }
 
+static int open_in(int statedir, const char *name)
+{
+    if (mkdirat(statedir, name, 0700) && errno != EEXIST)
+        return -errno;
+    int fd = openat(statedir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    return fd < 0 ? -errno : fd;
+}
+
 static int open_held(int statedir)
 {
-    if (mkdirat(statedir, "held", 0700) && errno != EEXIST)
-        return -errno;
-    int fd = openat(statedir, "held", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    return fd < 0 ? -errno : fd;
+    return open_in(statedir, "held");
 }
 
 int held_store(int statedir, const uint8_t volume_id[static ID_BYTES], const struct held_blob *b)
@@ -53,8 +58,12 @@ int held_store(int statedir, const uint8_t volume_id[static ID_BYTES], const str
     AUTO_CLOSE int dir = open_held(statedir);
     if (dir < 0)
         return dir;
+    uint8_t there[KEYSTORE_WRAPPED_BYTES];
+    int r = held_find(&statedir, volume_id, b->pd, b->version, there);
+    if (r != -ENOENT)
+        return r ? r : memcmp(there, b->wrapped, sizeof there) ? -EEXIST : 0;
     name_of(volume_id, b->pd, b->version, name);
-    int r = io_replace_file(dir, name, b->wrapped, sizeof b->wrapped, 0600);
+    r = io_replace_file(dir, name, b->wrapped, sizeof b->wrapped, 0600);
     return r ? r : io_fsync(statedir); /* the directory itself may be new */
 }
 
@@ -104,16 +113,7 @@ int held_destroy(int statedir, const uint8_t volume_id[static ID_BYTES], const u
     return destroy(dir, name);
 }
 
-static bool is_destroyed(const struct keystore *ks, const char *name)
-{
-    uint8_t volume_id[ID_BYTES], pd[ID_BYTES];
-    uint32_t version;
-    if (!parse_name(name, volume_id, pd, &version) || memcmp(volume_id, ks->volume_id, ID_BYTES) != 0)
-        return false;
-    const struct keystore_dir *d = keystore_dir(ks, pd);
-    const struct keystore_dirkey *k = d ? keystore_dirkey(d, version) : NULL;
-    return d && (d->shredded || (k && k->state == KEY_DESTROYED));
-}
+/* ---- all of a volume ---- */
 
 static void close_dir(DIR **d)
 {
@@ -121,28 +121,106 @@ static void close_dir(DIR **d)
         closedir(*d);
 }
 
-int held_reconcile(int statedir, const struct keystore *ks, unsigned *count)
+/* An error of one does not keep fn from the others; the first one is returned. */
+static int each_in(int statedir, const char *where, const uint8_t *volume_id, held_visit *fn, void *arg)
 {
-    AUTO_CLOSE int dir = open_held(statedir);
-    int list = dir < 0 ? dir : openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    uint8_t volume[ID_BYTES], pd[ID_BYTES];
+    uint32_t version;
+    int list = open_in(statedir, where), r = 0;
     if (list < 0)
-        return dir < 0 ? dir : -errno;
+        return list;
     CLEANUP(close_dir) DIR *d = fdopendir(list);
-    unsigned n = 0;
-    int r = 0;
     if (!d) {
         close(list);
         return -ENOMEM;
     }
-    for (struct dirent *e; !r && (errno = 0, e = readdir(d));) {
-        if (!is_destroyed(ks, e->d_name))
+    for (struct dirent *e; (errno = 0, e = readdir(d));) {
+        if (!parse_name(e->d_name, volume, pd, &version) || memcmp(volume, volume_id, ID_BYTES) != 0)
             continue;
-        r = destroy(dir, e->d_name);
-        n++;
+        int one = fn(arg, pd, version);
+        r = r ? r : one;
     }
-    if (!r && errno)
-        r = -errno;
-    if (!r && count)
-        *count = n;
+    return r ? r : -errno;
+}
+
+int held_each(int statedir, const uint8_t volume_id[static ID_BYTES], held_visit *fn, void *arg)
+{
+    return each_in(statedir, "held", volume_id, fn, arg);
+}
+
+struct newest {
+    const uint8_t *pd;
+    uint32_t version;
+};
+
+static int note_newest(void *arg, const uint8_t *pd, uint32_t version)
+{
+    struct newest *n = arg;
+    if (memcmp(n->pd, pd, ID_BYTES) == 0 && version > n->version)
+        n->version = version;
+    return 0;
+}
+
+int held_newest(int statedir, const uint8_t volume_id[static ID_BYTES], const uint8_t pd[static ID_BYTES],
+                uint32_t *version)
+{
+    struct newest n = {.pd = pd};
+    int r = each_in(statedir, "held", volume_id, note_newest, &n);
+    if (!r)
+        r = each_in(statedir, "ended", volume_id, note_newest, &n);
+    if (!r)
+        *version = n.version;
+    return r;
+}
+
+/* ---- notes of what was ended ---- */
+
+static const char *const notes[] = {[HELD_ANSWERED] = "answered\n", [HELD_PINNED] = "pinned\n"};
+
+int held_note_store(int statedir, const uint8_t volume_id[static ID_BYTES], const uint8_t pd[static ID_BYTES],
+                    uint32_t version, enum held_note note)
+{
+    char name[NAME_BYTES];
+    AUTO_CLOSE int dir = open_in(statedir, "ended");
+    if (dir < 0)
+        return dir;
+    name_of(volume_id, pd, version, name);
+    int r = io_replace_file(dir, name, notes[note], strlen(notes[note]), 0600);
+    return r ? r : io_fsync(statedir);
+}
+
+static int load_note(int dir, const char *name, enum held_note *out)
+{
+    AUTO_FREE char *text = NULL;
+    size_t len;
+    int r = io_read_file(dir, name, 16, &text, &len);
+    if (r == -ENOENT)
+        return 0;
+    if (r)
+        return r;
+    for (unsigned i = HELD_ANSWERED; i <= HELD_PINNED; i++)
+        if (strcmp(text, notes[i]) == 0) {
+            if (i > *out)
+                *out = (enum held_note)i;
+            return 0;
+        }
+    return LFS_ERR_CORRUPT;
+}
+
+int held_note_load(int statedir, const uint8_t volume_id[static ID_BYTES], const uint8_t pd[static ID_BYTES],
+                   uint32_t version, enum held_note *out)
+{
+    char name[NAME_BYTES];
+    enum held_note note = HELD_NO_NOTE;
+    AUTO_CLOSE int dir = open_in(statedir, "ended");
+    if (dir < 0)
+        return dir;
+    name_of(volume_id, pd, version, name);
+    int r = load_note(dir, name, &note);
+    name_of(volume_id, pd, HELD_WHOLE_DIR, name);
+    if (!r)
+        r = load_note(dir, name, &note);
+    if (!r)
+        *out = note;
     return r;
 }

@@ -1,7 +1,6 @@
 /* What a key store must be to become the one that counts, and what follows from it. */
 #include "server.h"
 
-#include "held.h"
 #include "latchfs/buf.h"
 #include "latchfs/err.h"
 #include "latchfs/log.h"
@@ -50,44 +49,45 @@ static bool vault_has_all(const struct unlocked *u, const struct keystore *ks)
 }
 
 /* The vault of an unlocked volume for another store; *v NULL: the one that is there will do. */
-static int vault_for(const struct unlocked *u, const struct keystore *ks, const struct keystore_keys *keys,
-                     struct vault **v, const char **why)
+static int vault_for(const struct unlocked *u, const struct keystore *ks, struct adoption *a, struct vault **v)
 {
     *v = NULL;
     if (same_masters(u->ks, ks))
         return 0;
-    if (keys)
-        return vault_store(ks->volume_id, keys, v);
+    if (a->keys)
+        return vault_store(ks->volume_id, a->keys, v);
     if (vault_has_all(u, ks))
         return 0;
-    *why = "this key store has a new master key: unlock the volume with it, or begin a session with it";
+    snprintf(a->why, sizeof a->why,
+             "this key store has a new master key: unlock the volume with it, or begin a session with it");
     return LFS_ERR_NOKEY;
 }
 
-int store_adopt(struct server *s, struct keystore **ks, const char *ini, size_t len,
-                const struct keystore_keys *keys, const char **why)
+int store_adopt(struct server *s, struct keystore **ks, struct adoption *a)
 {
     struct unlocked *u = volume_find(s, (*ks)->volume_id);
     struct vault *v = NULL;
     struct pin now;
-    int r = u ? vault_for(u, *ks, keys, &v, why) : 0;
+    int r = u ? vault_for(u, *ks, a, &v) : 0;
     if (r)
         return r;
-    pin_of(*ks, ini, len, &now);
+    pin_of(*ks, a->ini, a->len, &now);
     r = pin_store(s->statedir, (*ks)->volume_id, &now);
     if (r) {
+        snprintf(a->why, sizeof a->why, "the state directory of latch-keyd: %s", lfs_strerror(r));
         vault_free(v);
         return r;
     }
-    int destroyed = held_reconcile(s->statedir, *ks, NULL);
+    int left = a->settle ? held_settle(s, a->by, *ks, a->older) : 0;
     if (u) {
         r = volume_renew(s, u, *ks, v);
         if (!r)
             *ks = NULL;
     }
-    if (!r && destroyed)
-        *why = "keys of a shredded directory could not be destroyed: pin again";
-    return r ? r : destroyed;
+    if (!r && left)
+        snprintf(a->why, sizeof a->why,
+                 "keys of a shredded directory could not be destroyed (%s): pin again", lfs_strerror(left));
+    return r ? r : left;
 }
 
 /* Only what keyd made itself, or what is signed with the key of a volume that it knows. */
@@ -102,7 +102,9 @@ static int check_origin(struct server *s, const struct keystore *ks, const struc
     return ours || known ? 0 : LFS_ERR_DENIED;
 }
 
-static int check_pin(struct server *s, const struct proto_msg *q, const struct keystore *ks, const char **why)
+/* *settle: the store is signed with the key that is pinned. */
+static int check_pin(struct server *s, const struct proto_msg *q, const struct keystore *ks, const char **why,
+                     bool *settle)
 {
     struct pin now, pinned;
     const char *ini = (const char *)q->ini.p;
@@ -121,6 +123,7 @@ static int check_pin(struct server *s, const struct proto_msg *q, const struct k
         r = pin_compare(&pinned, &now);
     if (r)
         *why = "the key store is older than the one last used here, or another one";
+    *settle = !known && !r;
     return r;
 }
 
@@ -128,27 +131,31 @@ void handle_pin(struct server *s, struct conn *c, const struct proto_msg *q)
 {
     CLEANUP(keystore_freep) struct keystore *ks = NULL;
     struct proto_msg m = {.type = P_PIN | P_REPLY, .serial = q->serial};
-    const char *ini = (const char *)q->ini.p, *why = "";
+    struct adoption a = {.by = c, .ini = (const char *)q->ini.p, .len = q->ini.len};
+    const char *why = "";
     uint8_t id[ID_BYTES] = {0};
     char detail[48] = "";
     struct about about = {.volume_id = id, .detail = detail};
-    int r = keystore_parse(ini, q->ini.len, &ks, NULL);
+    int r = keystore_parse(a.ini, a.len, &ks, NULL);
     if (!r) {
         memcpy(id, ks->volume_id, ID_BYTES);
         snprintf(detail, sizeof detail, "generation %" PRIu64, ks->generation);
-        r = check_pin(s, q, ks, &why);
+        r = check_pin(s, q, ks, &why, &a.settle);
     }
     if (!r) {
         r = request_log(s, c, P_PIN, 0, &about);
         why = r ? "not done: the audit log cannot be written" : "";
     }
-    if (!r)
-        r = store_adopt(s, &ks, ini, q->ini.len, sessions_keys(s, ini, q->ini.len), &why);
+    if (!r) {
+        a.keys = sessions_keys(s, a.ini, a.len);
+        r = store_adopt(s, &ks, &a);
+        why = a.why;
+    }
     if (r) {
         request_refuse(s, c, P_PIN, q->serial, r, why, &about);
         return;
     }
-    sessions_pinned(s, ini, q->ini.len);
+    sessions_pinned(s, a.ini, a.len);
     conn_send(s, c, &m);
     waits_check(s, now_ms());
 }

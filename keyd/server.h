@@ -201,13 +201,15 @@ void done_unlock(struct server *s, struct conn *c, struct job *j);
 void done_slot_test(struct server *s, struct conn *c, struct job *j);
 void refuse_job(struct server *s, struct conn *c, const struct job *j, int err, const char *why);
 struct opened { /* a key store that a job opened, held against the pin */
-    bool older; /* than the pin, and accepted */
-    bool fresh; /* differs from the pin */
-    bool first; /* there was no pin */
+    bool older;       /* than the pin, and accepted */
+    bool fresh;       /* differs from the pin */
+    bool first;       /* there was no pin */
+    bool same_signer; /* as the pin's */
     struct pin pin;
     char why[200];
 };
-int check_opened(struct server *s, const struct job *j, struct opened *o);
+/* Logs before it accepts another signing key. */
+int check_opened(struct server *s, const struct conn *c, const struct job *j, struct opened *o);
 
 /* ---- admin.c ---- */
 void session_free(struct session *a); /* takes NULL */
@@ -224,14 +226,28 @@ void handle_edit(struct server *s, struct conn *c, struct proto_msg *q);
 void job_edit(struct job *j);
 void done_edit(struct server *s, struct conn *c, struct job *j);
 
+/* ---- held_end.c ---- */
+/* ks counts from now on (older: than what was pinned, and accepted by c): destroys the held blobs that it
+ * ends, if that was decided here; each is logged first. All are tried; returns the first error. */
+int held_settle(struct server *s, const struct conn *c, const struct keystore *ks, bool older);
+/* An edit that ends held keys is about to be answered: durable when it returns 0. */
+int held_note_edit(struct server *s, const struct keystore *ks, unsigned op, const uint8_t *pd,
+                   uint32_t version);
+
 /* ---- pins.c ---- */
 void answered_note(struct server *s, const char *ini, size_t len); /* it may be pinned */
-/* Pins these bytes, which are proven to be the volume's; destroys held blobs that they call destroyed; if the
- * volume is unlocked, leases from now on come from this store, and mounts are told what changed. keys may be
- * NULL: LFS_ERR_NOKEY if new master keys would be needed. Takes *ks (NULL afterwards) if the volume is
- * unlocked. */
-int store_adopt(struct server *s, struct keystore **ks, const char *ini, size_t len,
-                const struct keystore_keys *keys, const char **why);
+struct adoption { /* of a key store that is proven to be the volume's */
+    const struct conn *by;
+    const char *ini;
+    size_t len;
+    const struct keystore_keys *keys; /* or NULL: LFS_ERR_NOKEY if new master keys would be needed */
+    bool settle;                      /* signed with the key that was pinned before: held blobs may end */
+    bool older;                       /* than what was pinned, and accepted */
+    char why[200];                    /* of an error */
+};
+/* Pins it and ends held blobs (held_settle); if the volume is unlocked, leases from now on come from this
+ * store, and mounts are told what changed. Takes *ks (NULL afterwards) if the volume is unlocked. */
+int store_adopt(struct server *s, struct keystore **ks, struct adoption *a);
 void handle_pin(struct server *s, struct conn *c, const struct proto_msg *q);
 
 /* ---- volumes.c ---- */

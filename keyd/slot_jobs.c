@@ -2,7 +2,6 @@
 #include "server.h"
 
 #include "fresh.h"
-#include "held.h"
 #include "latchfs/buf.h"
 #include "latchfs/err.h"
 #include "latchfs/log.h"
@@ -27,34 +26,57 @@ static uint64_t kdf_work(const struct keystore *ks, const struct proto_msg *q)
     return work;
 }
 
+/* The signing key is what a volume is known by. known: what pin_load said. Accepting an older store does not
+ * make another signing key accepted, except from who administers keys; never while the volume is unlocked,
+ * for mounts would lease keys of the other store. */
+static int check_signer(struct server *s, const struct conn *c, const struct proto_msg *q,
+                        const struct keystore *ks, int known, const struct pin *pinned, char *why,
+                        size_t size)
+{
+    const struct unlocked *u = volume_find(s, ks->volume_id);
+    if (q->type != P_SLOT_TEST && u &&
+        memcmp(u->ks->signing_public, ks->signing_public, KEYSTORE_PUBLIC_BYTES) != 0) {
+        snprintf(why, size, "the volume is unlocked with a key store of another signing key: lock it first");
+        return LFS_ERR_DENIED;
+    }
+    if (known == -ENOENT)
+        return 0;
+    if (known)
+        snprintf(why, size, "what was noted of this volume cannot be read: %s", lfs_strerror(known));
+    else if (memcmp(pinned->signing_public, ks->signing_public, KEYSTORE_PUBLIC_BYTES) != 0)
+        snprintf(why, size, "the key store is signed with another key than the one last used here");
+    else
+        return 0;
+    if (!(q->flags & PF_ACCEPT_OLDER))
+        return LFS_ERR_ROLLBACK;
+    if (c->roles & ROLE_KEYADMIN)
+        return 0;
+    snprintf(why, size, "only the role key-admin may accept a key store of another signing key");
+    return LFS_ERR_DENIED;
+}
+
 /* A test of a slot is also for header backups, so there any generation will do. */
-static int check_against_pin(struct server *s, const struct proto_msg *q, const struct keystore *ks,
-                             char *why, size_t size)
+static int check_against_pin(struct server *s, const struct conn *c, const struct proto_msg *q,
+                             const struct keystore *ks, char *why, size_t size)
 {
     struct pin pinned, now;
     pin_of(ks, (const char *)q->ini.p, q->ini.len, &now);
-    int r = pin_load(s->statedir, ks->volume_id, &pinned);
-    if (r == -ENOENT || q->flags & PF_ACCEPT_OLDER)
-        return 0;
-    if (r)
-        snprintf(why, size, "what was noted of this volume cannot be read: %s", lfs_strerror(r));
-    else if (memcmp(pinned.signing_public, now.signing_public, sizeof now.signing_public) != 0)
-        snprintf(why, size, "the key store is signed with another key than the one last used here");
-    else if (q->type != P_SLOT_TEST && pin_compare(&pinned, &now))
-        snprintf(why, size,
-                 "the key store is not the one last used here: generation %" PRIu64 ", expected %" PRIu64,
-                 now.generation, pinned.generation);
-    else
-        return 0;
+    int known = pin_load(s->statedir, ks->volume_id, &pinned);
+    int r = check_signer(s, c, q, ks, known, &pinned, why, size);
+    if (r || known || q->flags & PF_ACCEPT_OLDER || q->type == P_SLOT_TEST || !pin_compare(&pinned, &now))
+        return r;
+    snprintf(why, size,
+             "the key store is not the one last used here: generation %" PRIu64 ", expected %" PRIu64,
+             now.generation, pinned.generation);
     return LFS_ERR_ROLLBACK;
 }
 
 /* The volume's key store may be hostile: what can be told without opening a slot is told before Argon2id
  * runs. */
-static int check_before(struct server *s, const struct proto_msg *q, const struct keystore *ks, char *why,
-                        size_t size)
+static int check_before(struct server *s, const struct conn *c, const struct proto_msg *q,
+                        const struct keystore *ks, char *why, size_t size)
 {
-    int r = check_against_pin(s, q, ks, why, size);
+    int r = check_against_pin(s, c, q, ks, why, size);
     if (!r && q->cred == CRED_PASSPHRASE && kdf_work(ks, q) > WORKER_KDF_WORK_MAX) {
         snprintf(why, size, "trying all passphrase slots would take too long: name the slot");
         r = LFS_ERR_DENIED;
@@ -87,7 +109,7 @@ int check_open(struct server *s, struct conn *c, const struct proto_msg *q)
     if (!r)
         r = check_policy(s, c, q, ks, why, sizeof why);
     if (!r)
-        r = check_before(s, q, ks, why, sizeof why);
+        r = check_before(s, c, q, ks, why, sizeof why);
     if (r)
         request_refuse(s, c, q->type, q->serial, r, why,
                        &(struct about){.volume_id = ks ? ks->volume_id : NULL});
@@ -170,28 +192,36 @@ void done_init(struct server *s, struct conn *c, struct job *j)
     request_answer(s, c, &m, &(struct about){.volume_id = ks->volume_id});
 }
 
-int check_opened(struct server *s, const struct job *j, struct opened *o)
+/* Whoever accepts another signing key takes the volume over: not unlogged. */
+static int log_other_signer(struct server *s, const struct conn *c, const struct job *j, struct opened *o)
+{
+    struct audit_act act = {.act = "accept-signing-key",
+                            .peer = &c->peer,
+                            .volume_id = j->ks->volume_id,
+                            .detail = "key store of another signing key accepted"};
+    int r = audit_write(s->audit, &act, true);
+    if (r)
+        snprintf(o->why, sizeof o->why, "not done: the audit log cannot be written");
+    return r;
+}
+
+int check_opened(struct server *s, const struct conn *c, const struct job *j, struct opened *o)
 {
     struct pin pinned;
     *o = (struct opened){.fresh = true};
     pin_of(j->ks, (const char *)j->q.ini.p, j->q.ini.len, &o->pin);
-    int r = pin_load(s->statedir, j->ks->volume_id, &pinned);
-    o->first = r == -ENOENT;
-    if (r == -ENOENT)
+    int known = pin_load(s->statedir, j->ks->volume_id, &pinned);
+    int r = check_against_pin(s, c, &j->q, j->ks, o->why, sizeof o->why);
+    if (r)
+        return r;
+    o->first = known == -ENOENT;
+    o->same_signer =
+        !known && memcmp(pinned.signing_public, o->pin.signing_public, KEYSTORE_PUBLIC_BYTES) == 0;
+    if (o->first)
         return 0;
-    if (r) {
-        snprintf(o->why, sizeof o->why, "what was noted of this volume cannot be read: %s", lfs_strerror(r));
-        r = LFS_ERR_ROLLBACK;
-    } else {
-        o->fresh = memcmp(&pinned, &o->pin, sizeof pinned) != 0;
-        r = pin_compare(&pinned, &o->pin);
-        if (r)
-            snprintf(o->why, sizeof o->why,
-                     "the key store is not the one last used here: generation %" PRIu64 ", expected %" PRIu64,
-                     o->pin.generation, pinned.generation);
-    }
-    o->older = r == LFS_ERR_ROLLBACK && j->q.flags & PF_ACCEPT_OLDER;
-    return o->older ? 0 : r;
+    o->fresh = known || memcmp(&pinned, &o->pin, sizeof pinned) != 0;
+    o->older = known || pin_compare(&pinned, &o->pin);
+    return o->same_signer ? 0 : log_other_signer(s, c, j, o);
 }
 
 static int keep_unlocked(struct server *s, struct job *j)
@@ -221,10 +251,10 @@ void done_unlock(struct server *s, struct conn *c, struct job *j)
     }
     struct proto_msg m = {.type = P_UNLOCK | P_REPLY, .serial = j->q.serial, .slot = j->slot_id};
     memcpy(m.volume, j->ks->volume_id, ID_BYTES);
-    r = check_opened(s, j, &o);
+    r = check_opened(s, c, j, &o);
     if (!r && o.fresh && pin_store(s->statedir, m.volume, &o.pin))
         log_error("the state of a volume's key store could not be noted");
-    if (!r && held_reconcile(s->statedir, j->ks, NULL))
+    if (!r && o.same_signer && held_settle(s, c, j->ks, o.older))
         log_error("keys of a shredded directory could not be destroyed");
     if (!r)
         r = keep_unlocked(s, j);

@@ -16,6 +16,8 @@
 #define POLL_MS 200
 #define LINE_SECONDS 10 /* between lines in a log */
 #define BAR_WIDTH 30
+/* A mount looks for a latch-keyd that was restarted at least every 30 seconds. */
+#define KEYS_WAIT_MS 40000
 
 static atomic_bool stopped;
 
@@ -89,14 +91,42 @@ static bool is_the_same(const struct target *t, const struct rotate_job *j)
            memcmp(st.pd_id, t->pd_id, ID_BYTES) == 0;
 }
 
+/* The mount has keys of the directory, but older ones. */
+static bool has_older(const struct target *t, uint32_t version)
+{
+    struct pd_status dirs[MOUNTCTL_DIRS_MAX];
+    size_t count = 0;
+    if (mountctl_dirs(t->socket, dirs, MOUNTCTL_DIRS_MAX, &count))
+        return false;
+    for (size_t i = 0; i < count; i++)
+        if (memcmp(dirs[i].id, t->pd_id, ID_BYTES) == 0)
+            return !dirs[i].locked && dirs[i].active < version;
+    return false;
+}
+
+/* A mount that lost its latch-keyd gets the new keys when it has found the present one. */
+static int start_mounted(const struct target *t, const struct rotate_job *j)
+{
+    const struct timespec pause = {.tv_nsec = POLL_MS * 1000000};
+    int r;
+    for (int waited = 0;; waited += POLL_MS) {
+        r = mountctl_job_start(t->socket, j->job, t->pd_id, j->bytes_per_second, j->version);
+        if (r != LFS_ERR_NOKEY || waited >= KEYS_WAIT_MS || atomic_load(&stopped) ||
+            !has_older(t, j->version))
+            break;
+        nanosleep(&pause, NULL);
+    }
+    if (r == LFS_ERR_BUSY && is_the_same(t, j))
+        r = 0; /* whoever started it is gone */
+    return r;
+}
+
 static int run_mounted(struct target *t, const struct rotate_job *j, struct shown *s,
                        struct rotate_progress *out)
 {
     const struct timespec pause = {.tv_nsec = POLL_MS * 1000000};
     struct mount_job_status st = {0};
-    int r = mountctl_job_start(t->socket, j->job, t->pd_id, j->bytes_per_second);
-    if (r == LFS_ERR_BUSY && is_the_same(t, j))
-        r = 0; /* whoever started it is gone */
+    int r = start_mounted(t, j);
     if (r)
         return r;
     bool told = false;
@@ -171,6 +201,11 @@ static int fail(const struct target *t, struct keyclient *kc, int err, const str
                         "%s: %" PRIu64 " files are damaged and were left as they are, so old keys stay; "
                         "remove or restore them and run the same command again",
                         quoted, p->damaged);
+    if (err == LFS_ERR_NOKEY && t->mounted)
+        return cli_fail(LFS_EXIT_NOKEY,
+                        "%s: the mount does not have the directory's new key: it is locked, or has not found "
+                        "the present latch-keyd; unlock it and run the same command again",
+                        quoted);
     if (err == LFS_ERR_BUSY)
         return cli_fail(LFS_EXIT_BUSY, "%s: another rotation or another mount is at work", quoted);
     return keyd_conn_fail(kc, err, t->path);

@@ -10,6 +10,7 @@
 struct rotate_job {
     enum mount_job job;
     uint64_t bytes_per_second; /* 0: no limit */
+    uint32_t version;          /* of the directory's key, that the mount must have; 0: any */
     bool json; /* progress as JSON lines on standard output; else a bar on a terminal, lines in
                   a log */
     bool quiet;

@@ -79,7 +79,7 @@ static int answer_dirs(struct daemon *d, const struct mountctl_request *q, uint8
 
 static int answer_job_start(struct daemon *d, const struct mountctl_request *q, uint8_t *out, size_t size)
 {
-    int r = jobs_start(d->jobs, q->job, q->pd_id, q->bytes_per_second);
+    int r = jobs_start(d->jobs, q->job, q->pd_id, q->bytes_per_second, q->version);
     return r ? r : mountctl_encode_plain(q->kind, 0, out, size);
 }
 

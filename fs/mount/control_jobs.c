@@ -2,6 +2,7 @@
 
 #include "fs/mount/wipe.h"
 #include "latchfs/err.h"
+#include "latchfs/log.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -76,11 +77,35 @@ static void join_locked(struct jobs *j)
     j->joinable = false;
 }
 
+struct active {
+    const uint8_t *pd_id;
+    uint32_t version;
+};
+
+static void find_active(const struct pd_status *st, void *arg)
+{
+    struct active *a = arg;
+    if (memcmp(st->id, a->pd_id, ID_BYTES) == 0)
+        a->version = st->active;
+}
+
+static bool has_version(struct volume *v, const uint8_t pd_id[static ID_BYTES], uint32_t version)
+{
+    struct active a = {.pd_id = pd_id};
+    volume_pd_each(v, find_active, &a);
+    if (a.version < version)
+        log_warn("a rotation to key version %u was refused: the mount has version %u (0: locked)",
+                 (unsigned)version, (unsigned)a.version);
+    return a.version >= version;
+}
+
 int jobs_start(struct jobs *j, enum mount_job job, const uint8_t pd_id[static ID_BYTES],
-               uint64_t bytes_per_second)
+               uint64_t bytes_per_second, uint32_t version)
 {
     if (job < MOUNT_JOB_REWRAP || job > MOUNT_JOB_SCAN)
         return LFS_ERR_UNSUPPORTED;
+    if (!has_version(j->vol, pd_id, version))
+        return LFS_ERR_NOKEY;
     pthread_mutex_lock(&j->lock);
     int r = LFS_ERR_BUSY;
     if (!j->status.running) {
@@ -126,12 +151,19 @@ void jobs_end(struct jobs *j, const uint8_t *pd_id)
     pthread_mutex_unlock(&j->lock);
 }
 
-void jobs_free(struct jobs *j)
+void jobs_join(struct jobs *j)
 {
     if (!j)
         return;
     jobs_stop(j);
-    join_locked(j); /* nobody starts another any more */
+    join_locked(j);
+}
+
+void jobs_free(struct jobs *j)
+{
+    if (!j)
+        return;
+    jobs_join(j);
     pthread_mutex_destroy(&j->lock);
     pthread_cond_destroy(&j->ended);
     free(j);

@@ -287,8 +287,9 @@ static int take_down(struct parts *p)
     struct daemon *d = p->d;
     int r = 0;
     control_free(p->control); /* first: its threads wait for keys and jobs */
+    jobs_join(d->jobs);
+    keys_free(d->keys); /* a lock under way needs the workers for the kernel's dirty pages, and the jobs */
     jobs_free(d->jobs);
-    keys_free(d->keys); /* a lock under way needs the workers for the kernel's dirty pages */
     if (d->session)
         session_stop(d->session);
     session_free(d->session);

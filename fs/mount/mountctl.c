@@ -122,10 +122,12 @@ int mountctl_dirs(const char *socket_path, struct pd_status *out, size_t room, s
 }
 
 int mountctl_job_start(const char *socket_path, enum mount_job job, const uint8_t pd_id[static ID_BYTES],
-                       uint64_t bytes_per_second)
+                       uint64_t bytes_per_second, uint32_t version)
 {
-    struct mountctl_request q = {
-        .kind = MOUNTCTL_JOB_START, .job = (uint8_t)job, .bytes_per_second = bytes_per_second};
+    struct mountctl_request q = {.kind = MOUNTCTL_JOB_START,
+                                 .job = (uint8_t)job,
+                                 .bytes_per_second = bytes_per_second,
+                                 .version = version};
     memcpy(q.pd_id, pd_id, ID_BYTES);
     return ask_plain(socket_path, &q);
 }

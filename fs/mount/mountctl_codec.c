@@ -137,8 +137,10 @@ int mountctl_encode_request(const struct mountctl_request *q, uint8_t *out, size
         wcur_u8(&w, q->job);
     if (parts & HAS_ID)
         wcur_bytes(&w, q->pd_id, ID_BYTES);
-    if (parts & HAS_JOB)
+    if (parts & HAS_JOB) {
         wcur_u64(&w, q->bytes_per_second);
+        wcur_u32(&w, q->version);
+    }
     if (parts & HAS_PATH)
         put_string(&w, q->path);
     return end_answer(&w);
@@ -150,8 +152,10 @@ static void get_request(struct rcur *r, int parts, struct mountctl_request *q)
         q->job = rcur_u8(r);
     if (parts & HAS_ID)
         rcur_bytes(r, q->pd_id, ID_BYTES);
-    if (parts & HAS_JOB)
+    if (parts & HAS_JOB) {
         q->bytes_per_second = rcur_u64(r);
+        q->version = rcur_u32(r);
+    }
     if (parts & HAS_PATH)
         get_string(r, q->path, sizeof q->path);
     if (((parts & HAS_JOB) && !job_is_known(q->job)) || ((parts & HAS_PATH) && !path_is_plain(q->path)))

@@ -62,13 +62,23 @@ static int owner_load(struct node *n, bool writing, struct owner *o)
     return r;
 }
 
-/* Attributes belong to the name as far as ACLs go; owner_load asks for the rest. */
+/* Attributes belong to the name as far as ACLs go; owner_load asks for the rest. The keys of a directory's
+ * attributes change when it becomes a protected one, which locks it for writing. */
 static int begin(struct node *n, bool change)
 {
     int r = node_enter_named(n, false);
     if (!r && change && (r = volume_check_writable(n->vol)) != 0)
         volume_leave(n->vol);
+    if (!r && S_ISDIR(n->type))
+        dir_rdlock(n);
     return r;
+}
+
+static int end(struct node *n, int r)
+{
+    if (S_ISDIR(n->type))
+        dir_unlock(n);
+    return tree_end(n->vol, r);
 }
 
 static void owner_freep(struct owner **o)
@@ -166,7 +176,7 @@ ssize_t node_getxattr(struct node *n, const char *name, void *value, size_t size
     if (r)
         return r;
     ssize_t got = get(n, name, value, size);
-    r = tree_end(n->vol, got < 0 ? (int)got : 0);
+    r = end(n, got < 0 ? (int)got : 0);
     return r ? r : got;
 }
 
@@ -217,7 +227,7 @@ int node_setxattr(struct node *n, const char *name, const void *value, size_t si
     if (!can_have(n) || (!is_acl(name) && !is_encrypted(name)))
         return -EOPNOTSUPP;
     int r = begin(n, true);
-    return r ? r : tree_end(n->vol, set(n, name, value, size, flags));
+    return r ? r : end(n, set(n, name, value, size, flags));
 }
 
 static int remove_encrypted(struct node *n, int fd, const char *name)
@@ -254,7 +264,7 @@ int node_removexattr(struct node *n, const char *name)
     if (!can_have(n) || (!is_acl(name) && !is_encrypted(name)))
         return -EOPNOTSUPP;
     int r = begin(n, true);
-    return r ? r : tree_end(n->vol, remove_attr(n, name));
+    return r ? r : end(n, remove_attr(n, name));
 }
 
 /* ---- listing ---- */
@@ -335,6 +345,6 @@ ssize_t node_listxattr(struct node *n, char *list, size_t size, bool with_truste
     int r = begin(n, false);
     if (r)
         return r;
-    r = tree_end(n->vol, list_node(n, &l));
+    r = end(n, list_node(n, &l));
     return r ? r : (ssize_t)l.used;
 }

@@ -3,6 +3,7 @@
 #include "latchfs/xattr.h"
 
 #include <errno.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/xattr.h>
@@ -187,19 +188,33 @@ static int protect(struct node *dir, const struct keyset *keys)
     return r ? r : node_sync_path(dir);
 }
 
+/* Keys that are there stay, unless these are newer: they may be the later ones of the same version. Inside
+ * volume_enter. */
+static int check_present(struct volume *v, const struct keyset *keys, bool *present)
+{
+    const struct pd *pd = pd_find(v, keys->pd_id);
+    const struct pd_keys *have = pd_check(pd, false) ? NULL : pd_keys(pd);
+    *present = have && keys->active <= have->set.active;
+    bool same = !have || (memcmp(keys->volume_id, have->set.volume_id, ID_BYTES) == 0 &&
+                          sodium_memcmp(keys->name_key, have->set.name_key, LFS_KEY_BYTES) == 0);
+    return same ? 0 : LFS_ERR_MISUSE;
+}
+
 int node_protect(struct node *dir, const struct keyset *keys)
 {
     struct volume *v = dir->vol;
     if (!S_ISDIR(dir->type) || dir == v->root)
         return S_ISDIR(dir->type) ? LFS_ERR_MISUSE : -ENOTDIR;
+    bool present = false;
     int r = tree_begin_change(dir);
-    if (!r)
-        r = tree_end(v, check_candidate(dir, keys));
-    if (r)
-        return r;
+    if (!r) {
+        r = check_candidate(dir, keys);
+        r = tree_end(v, r ? r : check_present(v, keys, &present));
+    }
     const struct pd *known = pd_find(v, keys->pd_id);
     bool had = known && pd_check(known, true) == 0;
-    r = volume_pd_unlock(v, keys); /* waits for calls under way, so not from inside one */
+    if (!r && !present)
+        r = volume_pd_unlock(v, keys); /* waits for calls under way, so not from inside one */
     if (r)
         return r;
     r = tree_begin_change(dir);

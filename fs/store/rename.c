@@ -105,17 +105,19 @@ static int check(const struct side *from, const struct side *to, unsigned flags)
     return !S_ISDIR(from->st.st_mode) && S_ISDIR(to->st.st_mode) ? -EISDIR : 0;
 }
 
-/* A directory to be replaced needs a node, whose descriptor tells whether it is empty. */
-static int find_nodes(struct side *from, struct side *to)
+/* A directory to be replaced needs a node, whose descriptor tells whether it is empty; what moves while a
+ * rotation walks needs one to be noted by. */
+static int find_nodes(struct side *from, struct side *to, unsigned flags)
 {
+    bool noted = rotate_is_on(from->e.dir->vol);
     int r = 0;
-    if (rotate_is_on(from->e.dir->vol)) /* it must have a node to be noted by */
+    if (noted)
         r = node_obtain(from->e.dir, &from->st, from->e.cn.stored, &from->n);
     else
         from->n = node_find(from->e.dir->vol, &from->st);
     if (r || !to->there)
         return r;
-    if (S_ISDIR(to->st.st_mode))
+    if (S_ISDIR(to->st.st_mode) || (noted && (flags & RENAME_EXCHANGE)))
         return node_obtain(to->e.dir, &to->st, to->e.cn.stored, &to->n);
     to->n = node_find(to->e.dir->vol, &to->st);
     return 0;
@@ -141,7 +143,7 @@ static int rename_locked(struct side *from, struct side *to, unsigned flags, str
     int r = check(from, to, flags);
     if (r)
         return r > 0 ? 0 : r;
-    r = find_nodes(from, to);
+    r = find_nodes(from, to, flags);
     if (!r)
         r = flags & RENAME_EXCHANGE ? rename_exchange(from, to) : rename_plain(from, to, w);
     if (!r)

@@ -69,7 +69,7 @@ static bool is_whole(const struct rotation *r, const struct file_header *h)
     return h->key_version >= r->active && !(h->place[0].epoch && h->place[1].epoch);
 }
 
-/* What is pending counts. */
+/* What is pending counts: the scan ends when it is in place, or looks there as well. */
 static int look(struct rotation *r, struct node *n)
 {
     struct file *f;

@@ -8,7 +8,7 @@
 #include <time.h>
 
 #define MOVED_MAX 65536u
-#define MISSES_MAX 3u /* passes for a file that can't be found again */
+#define MISSES_MAX 3u /* passes for what can't be found again, or (scans) was not noted */
 #define SHOW_NS UINT64_C(100000000)
 #define NAP_NS UINT64_C(20000000)
 #define CHECKPOINT_EACH 1024u /* files changed */
@@ -221,8 +221,9 @@ static int one_pass(struct rotation *r, struct rotation_moves *m, bool *lost)
     r->files = r->changed = r->damaged = 0;
     r->missed = false;
     r->p.least_found = 0;
+    r->p.changed = r->kind->changes ? r->p.changed : 0;
     int e = rotate_walk(r, r->v->root, 0);
-    if (!e && r->kind->changes)
+    if (!e)
         e = visit_moved(r, m);
     if (!e && r->kind->finish)
         e = r->kind->finish(r);
@@ -244,21 +245,30 @@ static int estimate(struct rotation *r)
     return e;
 }
 
-/* Passes until one has found nothing to do. What a run before this one left in memory is made durable too. */
+/* Files may have escaped the pass. One that changes something goes on until it has seen them all; a scan of a
+ * volume where too much moves says so. */
+static bool must_repeat(const struct rotation *r, bool lost, unsigned *misses)
+{
+    if (r->kind->changes && (r->changed || lost))
+        return true;
+    return (r->missed || lost) && (*misses)++ < MISSES_MAX;
+}
+
+/* Passes until one has found nothing to do. What a run before this one left in memory is made durable too,
+ * and what a scan has seen. */
 static int all_passes(struct rotation *r, struct rotation_moves *m)
 {
-    bool lost;
+    bool lost = false;
     unsigned misses = 0;
     int e = r->kind->changes && r->o->progress ? estimate(r) : 0;
     while (!e) {
         e = one_pass(r, m, &lost);
-        bool again = r->changed || lost || (r->missed && misses++ < MISSES_MAX);
-        if (!r->kind->changes || !again)
+        if (e || !must_repeat(r, lost, &misses))
             break;
     }
-    if (!e && r->missed)
-        e = -ESTALE;
-    if (!e && r->kind->changes)
+    if (!e && (r->missed || lost))
+        e = r->kind->changes ? -ESTALE : LFS_ERR_BUSY;
+    if (!e && r->settles)
         e = rotate_settle(r);
     r->p.damaged = e ? r->p.damaged : r->damaged;
     return e ? e : r->damaged ? LFS_ERR_CORRUPT : 0;
@@ -281,9 +291,11 @@ int rotate_run(struct volume *v, const struct rotate_options *o, const struct ro
     *r = (struct rotation){.v = v, .o = o, .kind = kind, .began_ns = now_ns(), .batch = r->batch};
     if (kind->changes && volume_check_writable(v))
         return -EROFS;
+    r->settles = kind->changes || volume_check_writable(v) == 0;
     pthread_mutex_init(&m.lock, NULL);
     int e = atomic_compare_exchange_strong(&v->rotation, &none, &m) ? 0 : LFS_ERR_BUSY;
     if (!e) {
+        wait_for_calls(v); /* a rename that has not seen m leaves no note */
         e = all_passes(r, &m);
         atomic_store(&v->rotation, NULL);
         wait_for_calls(v); /* a rename may have m at hand */

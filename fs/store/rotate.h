@@ -37,7 +37,8 @@ struct rotation {
     uint64_t began_ns, charged;       /* throttle: bytes since then */
     uint64_t shown_ns;                /* when progress was called */
     struct inode_set seen, walked;    /* of this pass: files with several links, directories */
-    bool missed;                      /* a file was there and could not be found again */
+    bool missed;                      /* something was there and could not be found again */
+    bool settles;                     /* the result counts when all is in place; else what lies there does */
     bool counting;                    /* only lengths are looked at, for the estimate */
     struct reencrypt_batch *batch;    /* reencrypt.c's */
 };

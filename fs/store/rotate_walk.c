@@ -1,6 +1,7 @@
 /* The walk of a rotation: every regular file of one protected directory, by the directories' records and
  * without a name being decrypted. Memory is bounded by the depth of the tree, but for what moves meanwhile
  * and for files with several links. */
+#include "fs/store/pd.h"
 #include "fs/store/rotate.h"
 #include "fs/store/tree.h"
 
@@ -50,13 +51,39 @@ static bool count_file(struct rotation *r, const struct stat *st)
     return true;
 }
 
-/* A file that could not be found by the name that led here, and still has one, must be looked for again: its
- * other names were passed by. */
-static int work_on(struct rotation *r, struct node *n)
+/* The version that the header in place claims counts, though nothing vouches for it: whoever asks which keys
+ * are in use must hear of a file that only a key from elsewhere may open. */
+static int note_placed(struct rotation *r, struct node *n)
 {
-    int e = atomic_load(&n->removed) ? 0 : r->kind->work(r, n);
+    uint8_t image[HEADER_BYTES];
+    struct file_header h;
+    int fd, e = rotate_enter(r);
+    if (e)
+        return e;
+    e = node_fd_get(n, false, &fd);
+    if (!e) {
+        if (io_pread(fd, image, sizeof image, 0) == sizeof image && header_decode(image, &h) == 0 &&
+            memcmp(h.pd_id, r->o->pd_id, ID_BYTES) == 0)
+            rotate_found(r, h.key_version);
+        node_fd_put(n);
+    }
+    volume_leave(r->v);
+    return 0;
+}
+
+/* What could not be found by the name that led here, and still has one, must be looked for again: its other
+ * names were passed by. */
+static int passed_by(struct rotation *r, const struct node *n, int e)
+{
     r->missed = r->missed || (e == -ESTALE && !atomic_load(&n->removed));
     return rotate_count_damage(r, e);
+}
+
+static int work_on(struct rotation *r, struct node *n)
+{
+    uint64_t damaged = r->damaged;
+    int e = passed_by(r, n, atomic_load(&n->removed) ? 0 : r->kind->work(r, n));
+    return !e && (r->damaged > damaged || !r->settles) ? note_placed(r, n) : e;
 }
 
 /* Opens and looks; *n is the node when there is work for it (referenced), with the descriptor at hand. */
@@ -207,7 +234,7 @@ static int walk_list(struct rotation *r, struct node *dir, bool ours, char *buf,
         e = list_some(dir, cookie, buf, &len);
         volume_leave(r->v);
         if (e)
-            return rotate_count_damage(r, e);
+            return passed_by(r, dir, e);
         for (size_t at = 0; !e && at < len;) {
             const struct dirent64 *d = (const void *)(buf + at);
             at += d->d_reclen;
@@ -232,12 +259,19 @@ int rotate_walk(struct rotation *r, struct node *dir, int depth)
     e = check_dir(r, dir, &ours);
     volume_leave(r->v);
     if (e)
-        return rotate_count_damage(r, e);
+        return passed_by(r, dir, e);
     AUTO_FREE char *buf = malloc(LIST_BYTES);
     return buf ? walk_list(r, dir, ours, buf, depth) : -ENOMEM;
 }
 
 /* ---- one by one ---- */
+
+/* As in the walk, whatever the header says: the directory that it was found in tells whose it is. */
+static bool is_ours(const struct rotation *r, const struct node *n)
+{
+    const struct pd *pd = atomic_load(&n->pd);
+    return pd && memcmp(pd->id, r->o->pd_id, ID_BYTES) == 0;
+}
 
 int rotate_visit(struct rotation *r, struct node *n)
 {
@@ -246,16 +280,15 @@ int rotate_visit(struct rotation *r, struct node *n)
     if (e)
         return e;
     enum look look = LOOK_OTHER;
-    uint8_t image[HEADER_BYTES];
-    struct file_header h;
-    e = atomic_load(&n->removed) ? -ENOENT : node_fd_get(n, false, &fd);
-    if (!e) {
-        if (!fstat(fd, &st) && io_pread(fd, image, sizeof image, 0) == sizeof image &&
-            header_decode(image, &h) == 0 && !memcmp(h.pd_id, r->o->pd_id, ID_BYTES))
-            look = look_at(r, fd, &st);
-        node_fd_put(n);
+    if (is_ours(r, n)) {
+        e = atomic_load(&n->removed) ? -ENOENT : node_fd_get(n, false, &fd);
+        if (!e) {
+            e = fstat(fd, &st) ? -errno : 0;
+            look = e ? LOOK_OTHER : look_at(r, fd, &st);
+            node_fd_put(n);
+        }
     }
     volume_leave(r->v);
-    e = rotate_count_damage(r, e);
+    e = passed_by(r, n, e);
     return !e && look == LOOK_WORK ? work_on(r, n) : e;
 }

@@ -6,8 +6,8 @@
  * integers:
  *
  * - request: version u16 = 1 | kind u16 | by kind:
- *   RESOLVE path | PROTECT protected directory's id 16, path | JOB_START job u8, id 16, bytes per second u64
- * | others nothing. path: length u16, bytes: names with one slash between them, below the mount point, none
+ *   RESOLVE path | PROTECT protected directory's id 16, path | JOB_START job u8, id 16, bytes per second u64,
+ *   least active version u32 (0: any) | others nothing. path: length u16, bytes: names with one slash between them, below the mount point, none
  *   of them empty, "." or ".."; "" is the mount point
  * - answer: version u16 = 1 | kind u16 | error i32 (0, or as in err.h) | if 0, by kind:
  *   STATUS status | RESOLVE id 16, flags u8 (1 top, 2 locked) | JOB_STATUS job u8, running u8, result i32,
@@ -94,8 +94,11 @@ struct mount_job_status {
     uint8_t pd_id[ID_BYTES];
     struct rotate_progress progress;
 };
+/* version: a version of the directory's key; the job proves nothing about it in a mount whose own active
+ * version is lower, so that is refused with LFS_ERR_NOKEY, as is a locked directory; 0: any will do (scans).
+ * LFS_ERR_BUSY: a job is running. */
 int mountctl_job_start(const char *socket_path, enum mount_job job, const uint8_t pd_id[static ID_BYTES],
-                       uint64_t bytes_per_second); /* LFS_ERR_BUSY: one is running */
+                       uint64_t bytes_per_second, uint32_t version);
 int mountctl_job_status(const char *socket_path, struct mount_job_status *out);
 int mountctl_job_stop(const char *socket_path);
 
@@ -110,6 +113,7 @@ struct mountctl_request {
     uint8_t pd_id[ID_BYTES];
     uint8_t job;
     uint64_t bytes_per_second;
+    uint32_t version; /* of JOB_START */
     char path[PATH_MAX];
 };
 
