@@ -60,6 +60,19 @@ void sessions_pinned(struct server *s, const char *ini, size_t len)
             c->session->unpinned = false;
 }
 
+bool sessions_end(struct server *s, const uint8_t *volume_id)
+{
+    bool any = false;
+    for (struct conn *c = s->conns; c; c = c->next) {
+        if (!c->session || (volume_id && !same_id(c->session->ks->volume_id, volume_id)))
+            continue;
+        session_free(c->session);
+        c->session = NULL;
+        any = true;
+    }
+    return any;
+}
+
 void sessions_check_time(struct server *s, int64_t now)
 {
     for (struct conn *c = s->conns; c; c = c->next) {
@@ -224,6 +237,7 @@ static void run_at_once(struct server *s, struct conn *c, const struct proto_msg
                     .keys = keys,
                     .kdf_ms = s->policy->kdf_ms,
                     .uid = c->peer.uid,
+                    .peer = c->peer,
                     .held = held_blobs_of(s)};
     uint64_t begun = metrics_now();
     job_edit(&j);
@@ -238,6 +252,8 @@ void handle_edit(struct server *s, struct conn *c, struct proto_msg *q)
     struct keystore_keys *keys = NULL;
     char why[200] = "";
     int r = check_edit(s, c, why, sizeof why);
+    if (!r)
+        session_touch(s, c->session);
     if (!r)
         r = copy_session(c->session, &ks, &keys);
     if (r) {
@@ -329,7 +345,8 @@ static void refuse_edit(struct server *s, struct conn *c, const struct job *j, i
     request_refuse(s, c, P_EDIT, j->q.serial, err, why,
                    &(struct about){.volume_id = j->ks ? j->ks->volume_id : NULL,
                                    .pd_id = dir_of(j),
-                                   .act = key_edit_name(j->q.op)});
+                                   .act = key_edit_name(j->q.op),
+                                   .peer = &j->peer});
 }
 
 static void answer_edit(struct server *s, struct conn *c, const struct job *j)
@@ -382,5 +399,6 @@ void done_edit(struct server *s, struct conn *c, struct job *j)
         refuse_edit(s, c, j, r, j->why.text);
         return;
     }
+    session_touch(s, c->session);
     answer_edit(s, c, j);
 }

@@ -162,6 +162,8 @@ int audit_write(struct audit *a, const struct audit_act *act, bool sync)
     int r = look_after(a);
     if (!r)
         report_unwritten(a);
+    if (!r)
+        audit_refusals_report(a, time(NULL));
     uint64_t seq = a->st.seq;
     bool refuse = sync && act->peer && act->result == 0 && !r && audit_is_full(a);
     if (!r)

@@ -36,6 +36,10 @@ int audit_write(struct audit *a, const struct audit_act *act, bool sync);
  * count is logged. */
 void audit_noise(struct audit *a, const struct audit_act *act);
 
+/* As audit_write, for an act that was refused: beyond sixty a minute of one user they are only counted, and
+ * the count is logged. */
+int audit_refusal(struct audit *a, const struct audit_act *act);
+
 /* Bytes of the log from byte from on, as they are; 0 at the end. */
 int audit_read(struct audit *a, uint64_t from, char *buf, size_t size);
 

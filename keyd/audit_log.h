@@ -22,6 +22,13 @@ struct audit_note { /* a finding to be recorded and told of */
     char text[200];
 };
 
+#define AUDIT_REFUSERS_MAX 64u
+struct audit_refusals { /* of one user, since */
+    uid_t uid;
+    time_t since;
+    unsigned lines, dropped;
+};
+
 struct audit { /* in locked memory: it has keys */
     int statedir;
     int dir; /* of the log */
@@ -40,6 +47,7 @@ struct audit { /* in locked memory: it has keys */
     void *watch_arg;
     time_t noise_since;
     unsigned noise, dropped;
+    struct audit_refusals refusals[AUDIT_REFUSERS_MAX];
 };
 
 /* ---- audit_file.c ---- */
@@ -51,6 +59,10 @@ int audit_file_reopen(struct audit *a);
 int audit_file_begin(struct audit *a, bool had_chain);
 int audit_first_key(struct audit *a, struct secret **out);
 bool audit_first_key_there(const struct audit *a);
+
+/* ---- audit_refusals.c ---- */
+/* Records how many refusals were only counted in minutes that are over. */
+void audit_refusals_report(struct audit *a, time_t now);
 
 /* ---- audit_recover.c ---- */
 /* Holds the log against the state: goes on behind what was written after it, cuts off half a record, notes

@@ -263,7 +263,8 @@ void conn_reap(struct server *s)
         *at = c->next;
         mount_gone(s, c);
         waits_conn_gone(s, c);
-        worker_cancel(s->worker, c->id);
+        for (struct job *j; (j = worker_cancel(s->worker, c->id));)
+            request_dropped(s, j);
         session_free(c->session);
         close(c->fd);
         drop_out(c);

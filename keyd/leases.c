@@ -47,7 +47,7 @@ static int64_t end_time(unsigned lease_s)
     return lease_s ? now_ms() + (int64_t)lease_s * 1000 : 0;
 }
 
-static int lease_note(struct conn *c, const struct keyset *keys, unsigned lease_s)
+static int lease_note(struct server *s, struct conn *c, const struct keyset *keys, unsigned lease_s)
 {
     struct lease *l = lease_find(c, keys->volume_id, keys->pd_id);
     if (!l) {
@@ -59,6 +59,10 @@ static int lease_note(struct conn *c, const struct keyset *keys, unsigned lease_
         l->next = c->leases;
         c->leases = l;
     }
+    struct push *p = push_find(c, P_PUSH_REKEY, keys->pd_id);
+    if (p)
+        p->again = false;
+    l->moment = ++s->moment;
     l->version = keys->active;
     l->lease_s = lease_s;
     l->until = end_time(lease_s);
@@ -153,6 +157,16 @@ static int refuse_rate(struct server *s, const struct conn *c, const struct unlo
     return LFS_ERR_DENIED;
 }
 
+/* Who was told to lease again does not pay for it, once. */
+static bool told_to_lease(const struct conn *c, const uint8_t *pd)
+{
+    struct push *p = push_find(c, P_PUSH_REKEY, pd);
+    bool first = p && !p->leased;
+    if (first)
+        p->leased = true;
+    return first;
+}
+
 static int may_lease(struct server *s, const struct conn *c, const struct asker *who, struct unlocked *u,
                      const uint8_t *pd, struct policy_lease *terms, char *why, size_t size)
 {
@@ -161,13 +175,12 @@ static int may_lease(struct server *s, const struct conn *c, const struct asker 
         snprintf(why, size, "the key store has no such directory");
         return -ENOENT;
     }
-    if (marked(s, u->ks->volume_id, pd, c->peer.pid)) {
+    if (marked(s, u->ks->volume_id, pd, c->id)) {
         snprintf(why, size, "the directory is locked");
         return LFS_ERR_NOKEY;
     }
     int r = ask_policy(s, who, u, n, terms, why, size);
-    /* Who was told to lease again does not pay for it. */
-    if (!r && !push_find(c, P_PUSH_REKEY, pd) && over_rate(s, who->uid, u, pd, terms->per_minute))
+    if (!r && !told_to_lease(c, pd) && over_rate(s, who->uid, u, pd, terms->per_minute))
         r = refuse_rate(s, c, u, pd, terms->per_minute, why, size);
     return r;
 }
@@ -189,6 +202,7 @@ static void note_given(struct server *s, struct conn *c, struct unlocked *u, con
     if (c->attached)
         c->held = 0;
     c->wiped = false;
+    c->leased = c->leased || conn_mounts(c, u->ks->volume_id);
     metrics_count(s->metrics, METRIC_LEASES, 1);
     alert_note(s->alert, s->audit, ALERT_NEW_PEER, &act);
     alert_note(s->alert, s->audit, ALERT_BULK, &act);
@@ -211,7 +225,7 @@ static void give(struct server *s, struct conn *c, const struct proto_msg *q, co
     if (!r)
         r = unwrap(s, u, pd, &m.keys);
     if (!r)
-        r = lease_note(c, m.keys, terms.lease_s);
+        r = lease_note(s, c, m.keys, terms.lease_s);
     if (r) {
         if (r == LFS_ERR_DENIED || r == LFS_ERR_NOKEY)
             metrics_count(s->metrics, METRIC_LEASE_REFUSALS, 1);

@@ -50,6 +50,8 @@ void handle_lock(struct server *s, struct conn *c, const struct proto_msg *q)
 {
     struct about about = {.volume_id = q->volume};
     bool was_unlocked = volume_drop(s, q->volume);
+    was_unlocked = worker_revoke(s->worker, q->volume) || was_unlocked;
+    was_unlocked = sessions_end(s, q->volume) || was_unlocked;
     marks_remove(s, q->volume, NULL);
     if (!revoke_all(s, q->volume) && !was_unlocked)
         request_refuse(s, c, P_LOCK, q->serial, LFS_ERR_NOKEY, "the volume is locked already", &about);
@@ -170,6 +172,8 @@ void locks_before_sleep(void *server)
 {
     struct server *s = server;
     s->suspending = true;
+    worker_revoke(s->worker, NULL);
+    sessions_end(s, NULL);
     for (struct unlocked *u = s->volumes, *next; u; u = next) {
         struct proto_msg q = {.type = P_LOCK};
         struct dir_note *root = volume_note(u, u->ks->root_id);

@@ -17,7 +17,7 @@ bool conn_mounts(const struct conn *c, const uint8_t *volume_id)
 
 bool conn_may_have(const struct conn *c, const uint8_t *volume_id, const uint8_t *pd_id)
 {
-    if (!conn_mounts(c, volume_id) || c->wiped)
+    if (!conn_mounts(c, volume_id) || c->wiped || !(c->may_lease || c->leased))
         return false;
     return !pd_id || lease_find(c, volume_id, pd_id) || !lease_any(c, volume_id);
 }
@@ -74,6 +74,15 @@ void push_send(struct server *s, struct conn *c, uint16_t type, const uint8_t *p
     conn_send(s, c, &m);
 }
 
+void push_rekey(struct server *s, struct conn *c, const uint8_t *pd_id)
+{
+    struct push *p = push_find(c, P_PUSH_REKEY, pd_id);
+    if (p)
+        p->again = true;
+    else
+        push_send(s, c, P_PUSH_REKEY, pd_id);
+}
+
 /* Takes the push that is answered off the list. */
 static bool push_take(struct conn *c, uint16_t type, uint32_t serial, struct push *out)
 {
@@ -116,6 +125,7 @@ void handle_attach(struct server *s, struct conn *c, const struct proto_msg *q)
     free(c->mountpoint);
     c->mountpoint = path;
     c->attached = true;
+    c->attached_at = ++s->moment;
     memcpy(c->volume_id, q->volume, ID_BYTES);
     request_answer(s, c, &m, &about);
 }
@@ -180,6 +190,8 @@ void handle_rekeyed(struct server *s, struct conn *c, const struct proto_msg *q)
     else if (l)
         leases_end(c, c->volume_id, p.pd_id);
     snprintf(detail, sizeof detail, "version %" PRIu32, q->number);
+    if (p.again && lease_find(c, c->volume_id, p.pd_id))
+        push_rekey(s, c, p.pd_id);
     answer_mount(s, c, q, &(struct about){.volume_id = c->volume_id, .pd_id = p.pd_id, .detail = detail});
 }
 
@@ -190,7 +202,7 @@ void handle_locked_idle(struct server *s, struct conn *c, const struct proto_msg
     struct about about = {.volume_id = q->volume, .pd_id = pd};
     int r = conn_mounts(c, q->volume) ? 0 : LFS_ERR_MISUSE;
     if (!r && u)
-        r = volume_note(u, pd) ? mark_add(s, q->volume, pd, c->peer.pid) : -ENOENT;
+        r = volume_note(u, pd) ? mark_add(s, q->volume, pd, c->id) : -ENOENT;
     if (r) {
         request_refuse(s, c, P_LOCKED_IDLE, q->serial, r, "", &about);
         return;
@@ -239,5 +251,6 @@ void mount_gone(struct server *s, struct conn *c)
     if (leases_end(c, NULL, NULL) && c->attached)
         audit_write(s->audit,
                     &(struct audit_act){.act = "detach", .peer = &c->peer, .volume_id = c->volume_id}, false);
+    marks_conn_gone(s, c->id); /* if it comes back, it says so again */
     pushes_clear(c);
 }

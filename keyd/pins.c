@@ -49,7 +49,8 @@ static bool vault_has_all(const struct unlocked *u, const struct keystore *ks)
 }
 
 /* The vault of an unlocked volume for another store; *v NULL: the one that is there will do. */
-static int vault_for(const struct unlocked *u, const struct keystore *ks, struct adoption *a, struct vault **v)
+static int vault_for(const struct unlocked *u, const struct keystore *ks, struct adoption *a,
+                     struct vault **v)
 {
     *v = NULL;
     if (same_masters(u->ks, ks))
@@ -85,8 +86,8 @@ int store_adopt(struct server *s, struct keystore **ks, struct adoption *a)
             *ks = NULL;
     }
     if (!r && left)
-        snprintf(a->why, sizeof a->why,
-                 "keys of a shredded directory could not be destroyed (%s): pin again", lfs_strerror(left));
+        snprintf(a->why, sizeof a->why, "keys of a shredded directory could not be destroyed (%s): pin again",
+                 lfs_strerror(left));
     return r ? r : left;
 }
 
@@ -114,6 +115,10 @@ static int check_pin(struct server *s, const struct proto_msg *q, const struct k
     }
     pin_of(ks, ini, q->ini.len, &now);
     int known = pin_load(s->statedir, ks->volume_id, &pinned);
+    if (known && known != -ENOENT) {
+        *why = "what was noted of this volume cannot be read";
+        return known;
+    }
     int r = check_origin(s, ks, &now, known ? NULL : &pinned);
     if (r) {
         *why = "this key store was not made here, and its volume is not known: unlock it instead";
@@ -155,6 +160,7 @@ void handle_pin(struct server *s, struct conn *c, const struct proto_msg *q)
         request_refuse(s, c, P_PIN, q->serial, r, why, &about);
         return;
     }
+    session_touch(s, c->session);
     sessions_pinned(s, a.ini, a.len);
     conn_send(s, c, &m);
     waits_check(s, now_ms());

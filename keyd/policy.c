@@ -142,6 +142,21 @@ static int check_who(const struct policy *p, const struct policy_ask *a, char *w
     return 0;
 }
 
+bool policy_may_lease(const struct policy *p, const struct policy_ask *a)
+{
+    struct policy_ask whole = *a;
+    whole.pd_id = NULL;
+    const struct policy_rule *rule = rule_for(p, &whole, RULE_ALLOW);
+    bool may = !rule || list_has(p, &rule->allow, a->uid, a->gids, a->ngids, p->owner);
+    for (unsigned i = 0; !may && i < p->rule_count; i++) {
+        rule = &p->rules[i];
+        may = rule->set & RULE_ALLOW && rule->level > LEVEL_VOLUME &&
+              memcmp(rule->volume, a->volume_id, ID_BYTES) == 0 &&
+              list_has(p, &rule->allow, a->uid, a->gids, a->ngids, p->owner);
+    }
+    return may;
+}
+
 int policy_lease(const struct policy *p, const struct policy_ask *a, struct policy_lease *out, char *why,
                  size_t why_size)
 {

@@ -164,6 +164,9 @@ struct policy_lease {
         per_minute; /* leases of this directory that this user may get; 0: any number. The caller counts */
 };
 
+/* Does policy let this user lease any directory of the volume, at whatever time? pd_id is not looked at. */
+bool policy_may_lease(const struct policy *p, const struct policy_ask *a);
+
 /* May he lease? 0 or LFS_ERR_DENIED, then why says which line refuses. To be asked again when a lease is
  * renewed: windows end. */
 int policy_lease(const struct policy *p, const struct policy_ask *a, struct policy_lease *out, char *why,

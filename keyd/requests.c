@@ -5,6 +5,7 @@
 #include "latchfs/log.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -27,7 +28,7 @@ static const struct request {
     void (*handle)(struct server *s, struct conn *c, const struct proto_msg *q); /* at once, or: */
     void (*run)(struct job *j); /* on the worker, if check finds nothing, */
     int (*check)(struct server *s, struct conn *c,
-                 const struct proto_msg *q);                       /* which replies itself; then */
+                 struct proto_msg *q);                             /* which replies itself; then */
     void (*done)(struct server *s, struct conn *c, struct job *j); /* c NULL: gone */
 } requests[] = {
     {P_HELLO, ROLE_ALL, LOG_NOT, handle_hello, NULL, NULL, NULL},
@@ -77,12 +78,13 @@ int request_log(struct server *s, struct conn *c, uint16_t type, int result, con
     if (!rq || rq->logging == LOG_NOT)
         return 0;
     struct audit_act act = {.act = about->act ? about->act : proto_type_name(type),
-                            .peer = c ? &c->peer : NULL,
+                            .peer = c ? &c->peer : about->peer,
                             .volume_id = about->volume_id,
                             .pd_id = about->pd_id,
                             .result = result ? result : about->logged,
                             .detail = c ? about->detail : "the client had gone"};
-    int r = audit_write(s->audit, &act, rq->logging == LOG_OR_REFUSE);
+    int r = result ? audit_refusal(s->audit, &act)
+                   : audit_write(s->audit, &act, rq->logging == LOG_OR_REFUSE);
     if (r)
         log_error("audit log: %s", lfs_strerror(r));
     return rq->logging == LOG_OR_REFUSE ? r : 0;
@@ -112,6 +114,18 @@ void request_refuse(struct server *s, struct conn *c, uint16_t type, uint32_t se
     request_answer(s, c, &m, &with);
 }
 
+/* Recorded also where the request itself is not. */
+static void refuse_role(struct server *s, struct conn *c, const struct request *rq, const struct proto_msg *q)
+{
+    const char *why = "the policy does not allow this to this user";
+    if (rq->logging == LOG_NOT)
+        audit_refusal(s->audit, &(struct audit_act){.act = proto_type_name(rq->type),
+                                                    .peer = &c->peer,
+                                                    .result = LFS_ERR_DENIED,
+                                                    .detail = why});
+    request_refuse(s, c, q->type, q->serial, LFS_ERR_DENIED, why, &(struct about){0});
+}
+
 int request_queue(struct server *s, struct conn *c, struct proto_msg *q, struct keystore *ks,
                   struct keystore_keys *keys)
 {
@@ -121,6 +135,7 @@ int request_queue(struct server *s, struct conn *c, struct proto_msg *q, struct 
         *j = (struct job){.run = find(q->type)->run,
                           .conn_id = c->id,
                           .uid = c->peer.uid,
+                          .peer = c->peer,
                           .q = *q,
                           .in = c->in,
                           .ks = ks,
@@ -150,10 +165,8 @@ int request_handle(struct server *s, struct conn *c)
     int r = proto_decode(c->in.type, c->in.serial, c->in.body.p, c->in.body.len, &q);
     if (r)
         return r;
-    session_touch(s, c->session);
     if (!(rq->roles & c->roles))
-        request_refuse(s, c, q.type, q.serial, LFS_ERR_DENIED, "the policy does not allow this to this user",
-                       &(struct about){0});
+        refuse_role(s, c, rq, &q);
     else if (rq->type == P_EDIT)
         handle_edit(s, c, &q);
     else if (!rq->run)
@@ -163,13 +176,21 @@ int request_handle(struct server *s, struct conn *c)
     return 0;
 }
 
+void request_dropped(struct server *s, struct job *j)
+{
+    j->result = -ECANCELED;
+    request_done(s, j);
+}
+
 void request_done(struct server *s, struct job *j)
 {
     const struct request *rq = find(j->q.type);
     struct conn *c = conn_find(s, j->conn_id);
-    if (c) {
+    if (c)
         conn_set_busy(s, c, false);
-        session_touch(s, c->session);
+    if (j->revoked && !j->result) {
+        j->result = LFS_ERR_NOKEY;
+        snprintf(j->why.text, sizeof j->why.text, "the volume was locked meanwhile");
     }
     rq->done(s, c, j);
     job_free(j);

@@ -32,13 +32,16 @@ struct lease {
     int64_t until;    /* 0: no end */
     uint32_t version; /* the active one when it was given */
     uint32_t said;    /* the mount makes no header below it; 0: it has not said so */
+    uint64_t moment;  /* of server.moment, when it was given last */
 };
 
 struct push { /* not answered yet */
     struct push *next;
     uint16_t type;
     uint32_t serial;
+    bool again;              /* the keys changed once more, and were not leased since */
     uint8_t pd_id[ID_BYTES]; /* zeros: the whole volume */
+    bool leased;             /* once: the lease that it asks for does not count against the rate */
 };
 
 struct waiting_out {
@@ -66,6 +69,9 @@ struct conn {
     bool attached;
     uint8_t volume_id[ID_BYTES]; /* attached to */
     char *mountpoint;
+    bool may_lease;       /* of that volume, by policy */
+    bool leased;          /* of that volume, at any time */
+    uint64_t attached_at; /* of server.moment */
     struct lease *leases;
     struct push *pushes;
     bool wiped;    /* it answered a revocation of the whole volume, and leased nothing since; else it may have
@@ -93,7 +99,7 @@ struct unlocked { /* a volume whose master keys are here */
 struct dir_mark { /* a directory that is locked while its volume is not */
     struct dir_mark *next;
     uint8_t volume_id[ID_BYTES], pd_id[ID_BYTES];
-    pid_t pid; /* only for this mount (it was idle); 0: for all */
+    uint64_t conn_id; /* only for this mount (it was idle); 0: for all */
 };
 
 struct rate { /* leases of one directory by one user in the minute since */
@@ -108,10 +114,12 @@ struct wait { /* a request that waits for mounts */
     struct wait *next;
     enum wait_kind kind;
     uint64_t conn_id; /* 0: keyd itself, before the machine sleeps */
+    struct ucred peer;
     uint16_t type;    /* of the request */
     uint32_t serial;
     uint8_t volume_id[ID_BYTES], pd_id[ID_BYTES];
     uint32_t version;
+    uint64_t asked; /* WAIT_HELD: mounts that leased or attached since this moment were not asked yet */
     unsigned held;
     int failed; /* an error that ended it */
     int64_t until;
@@ -132,10 +140,11 @@ struct server {
     struct conn *conns;
     struct unlocked *volumes;
     struct dir_mark *marks;
-    unsigned mark_count;
+    unsigned mark_count; /* of those for all */
     struct wait *waits;
     struct rate rates[RATES_MAX];
     uint64_t next_conn;
+    uint64_t moment; /* counts leases given and mounts attached */
     uint32_t next_push;
     uint8_t answered[ANSWERED_MAX][32]; /* hashes of key stores made here and not yet pinned */
     unsigned next_answered;
@@ -172,11 +181,13 @@ struct conn *conn_find(struct server *s, uint64_t id);
 /* ---- requests.c ---- */
 /* c->in holds a whole message. An error ends the connection. */
 int request_handle(struct server *s, struct conn *c);
-void request_done(struct server *s, struct job *j); /* takes j */
+void request_done(struct server *s, struct job *j);    /* takes j */
+void request_dropped(struct server *s, struct job *j); /* its client has gone before it was begun; takes j */
 struct about {
     const uint8_t *volume_id, *pd_id;
     const char *detail;
-    const char *act; /* NULL: the request's name */
+    const char *act;          /* NULL: the request's name */
+    const struct ucred *peer; /* of a client that may have gone; else NULL */
     int logged;      /* what the log says of a reply without error */
 };
 /* Logs as the request asks for it. An error only where it must be logged and was not: then nothing may be
@@ -193,14 +204,15 @@ int request_queue(struct server *s, struct conn *c, struct proto_msg *q, struct 
                   struct keystore_keys *keys);
 
 /* ---- slot_jobs.c ---- */
-int check_open(struct server *s, struct conn *c, const struct proto_msg *q); /* before the job; 0: go on */
+/* Before the job; 0: go on, and q->volume names the volume. */
+int check_open(struct server *s, struct conn *c, struct proto_msg *q);
 void job_init(struct job *j);
 void job_open(struct job *j);
 void done_init(struct server *s, struct conn *c, struct job *j);
 void done_unlock(struct server *s, struct conn *c, struct job *j);
 void done_slot_test(struct server *s, struct conn *c, struct job *j);
 void refuse_job(struct server *s, struct conn *c, const struct job *j, int err, const char *why);
-struct opened { /* a key store that a job opened, held against the pin */
+struct opened {       /* a key store that a job opened, held against the pin */
     bool older;       /* than the pin, and accepted */
     bool fresh;       /* differs from the pin */
     bool first;       /* there was no pin */
@@ -213,8 +225,10 @@ int check_opened(struct server *s, const struct conn *c, const struct job *j, st
 
 /* ---- admin.c ---- */
 void session_free(struct session *a); /* takes NULL */
-/* Something was asked on its connection: it is not idle. a may be NULL. */
+/* It was used: it is not idle. a may be NULL. */
 void session_touch(const struct server *s, struct session *a);
+/* Ends those of a volume; NULL: all. True if there was any. */
+bool sessions_end(struct server *s, const uint8_t *volume_id);
 void sessions_check_time(struct server *s, int64_t now);
 int64_t sessions_next_time(const struct server *s);
 /* The keys of a session whose store these bytes are, or NULL. */
@@ -286,6 +300,8 @@ bool conn_may_have(const struct conn *c, const uint8_t *volume_id, const uint8_t
 /* Sends a push unless the same one is not answered yet. unlocked needs no answer. */
 void push_send(struct server *s, struct conn *c, uint16_t type, const uint8_t *pd_id);
 struct push *push_find(const struct conn *c, uint16_t type, const uint8_t *pd_id);
+/* The keys of a directory changed: sends P_PUSH_REKEY, now or when the one before is answered. */
+void push_rekey(struct server *s, struct conn *c, const uint8_t *pd_id);
 void pushes_clear(struct conn *c);
 void mount_gone(struct server *s, struct conn *c);
 void handle_attach(struct server *s, struct conn *c, const struct proto_msg *q);
@@ -296,11 +312,12 @@ void handle_locked_idle(struct server *s, struct conn *c, const struct proto_msg
 void handle_report(struct server *s, struct conn *c, const struct proto_msg *q);
 
 /* ---- marks.c ---- */
-int mark_add(struct server *s, const uint8_t *volume_id, const uint8_t *pd_id, pid_t pid);
+int mark_add(struct server *s, const uint8_t *volume_id, const uint8_t *pd_id, uint64_t conn_id);
 /* pd_id NULL: all of the volume. */
 void marks_remove(struct server *s, const uint8_t *volume_id, const uint8_t *pd_id);
-/* Is it locked, for all or for this mount? pid 0: for all. */
-bool marked(const struct server *s, const uint8_t *volume_id, const uint8_t *pd_id, pid_t pid);
+void marks_conn_gone(struct server *s, uint64_t conn_id);
+/* Is it locked, for all or for this connection? 0: for all. */
+bool marked(const struct server *s, const uint8_t *volume_id, const uint8_t *pd_id, uint64_t conn_id);
 
 /* ---- waits.c ---- */
 int64_t revoke_end(const struct server *s); /* when a mount asked now is late */

@@ -98,7 +98,7 @@ static int check_policy(struct server *s, const struct conn *c, const struct pro
     return q->type == P_ADMIN ? policy_admin(s->policy, &a, why, size) : 0;
 }
 
-int check_open(struct server *s, struct conn *c, const struct proto_msg *q)
+int check_open(struct server *s, struct conn *c, struct proto_msg *q)
 {
     CLEANUP(keystore_freep) struct keystore *ks = NULL;
     char why[200] = "";
@@ -113,6 +113,8 @@ int check_open(struct server *s, struct conn *c, const struct proto_msg *q)
     if (r)
         request_refuse(s, c, q->type, q->serial, r, why,
                        &(struct about){.volume_id = ks ? ks->volume_id : NULL});
+    else
+        memcpy(q->volume, ks->volume_id, ID_BYTES); /* so that a lock finds the job */
     return r;
 }
 
@@ -162,7 +164,7 @@ void job_init(struct job *j)
 void refuse_job(struct server *s, struct conn *c, const struct job *j, int err, const char *why)
 {
     CLEANUP(keystore_freep) struct keystore *tried = NULL;
-    struct audit_act act = {.act = proto_type_name(j->q.type), .peer = c ? &c->peer : NULL, .result = err};
+    struct audit_act act = {.act = proto_type_name(j->q.type), .peer = &j->peer, .result = err};
     if (!j->ks && j->q.ini.len) /* the log says which volume it was, if the bytes do */
         keystore_parse((const char *)j->q.ini.p, j->q.ini.len, &tried, NULL);
     const struct keystore *ks = j->ks ? j->ks : tried;
@@ -171,7 +173,8 @@ void refuse_job(struct server *s, struct conn *c, const struct job *j, int err, 
         metrics_count(s->metrics, METRIC_UNLOCK_FAILURES, 1);
         alert_note(s->alert, s->audit, ALERT_UNLOCK_FAILED, &act);
     }
-    request_refuse(s, c, j->q.type, j->q.serial, err, why, &(struct about){.volume_id = act.volume_id});
+    request_refuse(s, c, j->q.type, j->q.serial, err, why, 
+                   &(struct about){.volume_id = act.volume_id, .peer = &j->peer});
 }
 
 void done_init(struct server *s, struct conn *c, struct job *j)
@@ -189,7 +192,7 @@ void done_init(struct server *s, struct conn *c, struct job *j)
     if (j->recovery)
         m.recovery = (struct proto_blob){secret_const(j->recovery), secret_len(j->recovery)};
     answered_note(s, j->ini, j->ini_len);
-    request_answer(s, c, &m, &(struct about){.volume_id = ks->volume_id});
+    request_answer(s, c, &m, &(struct about){.volume_id = ks->volume_id, .peer = &j->peer});
 }
 
 /* Whoever accepts another signing key takes the volume over: not unlogged. */
@@ -274,5 +277,5 @@ void done_slot_test(struct server *s, struct conn *c, struct job *j)
     if (j->result)
         refuse_job(s, c, j, j->result, j->why.text);
     else
-        request_answer(s, c, &m, &(struct about){.volume_id = j->ks->volume_id});
+        request_answer(s, c, &m, &(struct about){.volume_id = j->ks->volume_id, .peer = &j->peer});
 }

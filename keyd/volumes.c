@@ -73,7 +73,7 @@ static struct dir_note *make_notes(struct unlocked *u, const struct keystore *ks
     return notes;
 }
 
-/* Takes both. *was (may be NULL) gets the store that was there, for the caller to free. */
+/* Takes both. *was gets the store that was there (or NULL), for the caller to free. */
 static int replace(struct unlocked *u, struct keystore *ks, struct vault *v, struct keystore **was)
 {
     struct dir_note *notes = make_notes(u, ks);
@@ -81,10 +81,7 @@ static int replace(struct unlocked *u, struct keystore *ks, struct vault *v, str
         return -ENOMEM;
     free(u->notes);
     u->notes = notes;
-    if (was)
-        *was = u->ks;
-    else
-        keystore_free(u->ks);
+    *was = u->ks;
     u->ks = ks;
     if (v) {
         vault_free(u->vault);
@@ -101,12 +98,25 @@ static void unlocked_free(struct unlocked *u)
     free(u);
 }
 
+/* Directories that the store forgot were shredded before, or are of another line of stores: no keys of them.
+ */
+static void drop_vanished(struct server *s, const struct keystore *was, const struct keystore *now)
+{
+    for (uint32_t i = 0; i < was->dir_count; i++) {
+        if (keystore_dir(now, was->dirs[i].id))
+            continue;
+        dir_revoke(s, was->volume_id, was->dirs[i].id);
+        marks_remove(s, was->volume_id, was->dirs[i].id);
+    }
+}
+
 int volume_put(struct server *s, struct keystore *ks, struct vault *v)
 {
+    CLEANUP(keystore_freep) struct keystore *was = NULL;
     struct unlocked *u = volume_find(s, ks->volume_id), *made = NULL;
     if (!u)
         u = made = calloc(1, sizeof *made);
-    int r = u ? replace(u, ks, v, NULL) : -ENOMEM;
+    int r = u ? replace(u, ks, v, &was) : -ENOMEM;
     if (r) {
         free(made);
         vault_free(v);
@@ -117,6 +127,8 @@ int volume_put(struct server *s, struct keystore *ks, struct vault *v)
         s->volumes = made;
     }
     marks_remove(s, ks->volume_id, NULL);
+    if (was)
+        drop_vanished(s, was, ks);
     for (uint32_t i = 0; i < ks->dir_count; i++)
         if (ks->dirs[i].shredded)
             dir_revoke(s, ks->volume_id, ks->dirs[i].id);
@@ -141,7 +153,7 @@ static void tell_dir(struct server *s, const struct keystore *ks, const struct k
         return;
     for (struct conn *c = s->conns; c; c = c->next)
         if (conn_mounts(c, ks->volume_id) && lease_find(c, ks->volume_id, now->id))
-            push_send(s, c, P_PUSH_REKEY, now->id);
+            push_rekey(s, c, now->id);
 }
 
 int volume_renew(struct server *s, struct unlocked *u, struct keystore *ks, struct vault *v)
@@ -157,6 +169,7 @@ int volume_renew(struct server *s, struct unlocked *u, struct keystore *ks, stru
         if (d)
             tell_dir(s, ks, d, &ks->dirs[i]);
     }
+    drop_vanished(s, was, ks);
     return 0;
 }
 

@@ -24,7 +24,10 @@ struct wait *wait_add(struct server *s, enum wait_kind kind, struct conn *c, con
                        .type = q->type,
                        .serial = q->serial,
                        .version = q->number,
+                       .asked = s->moment,
                        .until = revoke_end(s)};
+    if (c)
+        w->peer = c->peer;
     memcpy(w->volume_id, q->volume, ID_BYTES);
     memcpy(w->pd_id, q->pd, ID_BYTES);
     s->waits = w;
@@ -98,7 +101,9 @@ static void wait_answer(struct server *s, const struct wait *w, unsigned waiting
 {
     struct conn *c = conn_find(s, w->conn_id);
     struct proto_msg m = {.type = w->type | P_REPLY, .serial = w->serial, .held = w->held};
-    struct about about = {.volume_id = w->volume_id, .pd_id = w->kind == WAIT_LOCK ? NULL : w->pd_id};
+    struct about about = {.volume_id = w->volume_id,
+                          .pd_id = w->kind == WAIT_LOCK ? NULL : w->pd_id,
+                          .peer = &w->peer};
     char text[128];
     if (w->conn_id == 0) {
         log_own(s, w, waiting ? LFS_ERR_TIMEOUT : w->failed);
@@ -127,6 +132,23 @@ static void wait_answer(struct server *s, const struct wait *w, unsigned waiting
     request_answer(s, c, &m, &about);
 }
 
+/* Asks the mounts that leased or attached while others were asked: they may have files open, too. */
+static bool ask_latecomers(struct server *s, struct wait *w)
+{
+    bool any = false;
+    for (struct conn *c = s->conns; c; c = c->next) {
+        if (c->id == w->conn_id || !conn_may_have(c, w->volume_id, w->pd_id))
+            continue;
+        const struct lease *l = lease_find(c, w->volume_id, w->pd_id);
+        if ((l ? l->moment : c->attached_at) <= w->asked)
+            continue;
+        push_send(s, c, P_PUSH_HELD, w->pd_id);
+        any = true;
+    }
+    w->asked = s->moment;
+    return any;
+}
+
 /* True when the request is answered. */
 static bool wait_check(struct server *s, struct wait *w, int64_t now)
 {
@@ -134,6 +156,8 @@ static bool wait_check(struct server *s, struct wait *w, int64_t now)
     if (waiting && now < w->until && !w->failed)
         return false;
     if (w->kind == WAIT_HELD && !waiting && !w->held && !w->failed) {
+        if (now < w->until && ask_latecomers(s, w))
+            return false;
         begin_lock_dir(s, w);
         waiting = count_waiting(s, w);
     }

@@ -7,6 +7,7 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -18,7 +19,7 @@ struct worker {
     struct job *queue, **queue_end;
     struct job *done, **done_end;
     unsigned count; /* queued, running and done */
-    const struct job *running;
+    struct job *running;
     uid_t served; /* whose job was begun last */
     bool stop;
     int event;
@@ -185,26 +186,38 @@ int worker_add(struct worker *w, struct job *j)
     return full ? LFS_ERR_BUSY : 0;
 }
 
-void worker_cancel(struct worker *w, uint64_t conn_id)
+struct job *worker_cancel(struct worker *w, uint64_t conn_id)
 {
-    struct job *dropped = NULL;
+    struct job *j = NULL;
     pthread_mutex_lock(&w->lock);
-    for (struct job **at = &w->queue; *at;) {
-        if ((*at)->conn_id != conn_id) {
-            at = &(*at)->next;
-            continue;
+    for (struct job **at = &w->queue; *at && !j; at = j ? at : &(*at)->next)
+        if ((*at)->conn_id == conn_id) {
+            j = unlink_job(w, at);
+            w->count--;
         }
-        struct job *j = unlink_job(w, at);
-        w->count--;
-        j->next = dropped;
-        dropped = j;
-    }
     pthread_mutex_unlock(&w->lock);
-    while (dropped) {
-        struct job *j = dropped;
-        dropped = j->next;
-        job_free(j);
-    }
+    return j;
+}
+
+static bool revoke_job(struct job *j, const uint8_t *volume_id)
+{
+    if ((j->q.type != P_UNLOCK && j->q.type != P_ADMIN) ||
+        (volume_id && memcmp(j->q.volume, volume_id, ID_BYTES) != 0))
+        return false;
+    j->revoked = true;
+    return true;
+}
+
+bool worker_revoke(struct worker *w, const uint8_t *volume_id)
+{
+    pthread_mutex_lock(&w->lock);
+    bool any = w->running && revoke_job(w->running, volume_id);
+    for (struct job *j = w->queue; j; j = j->next)
+        any = revoke_job(j, volume_id) || any;
+    for (struct job *j = w->done; j; j = j->next)
+        any = revoke_job(j, volume_id) || any;
+    pthread_mutex_unlock(&w->lock);
+    return any;
 }
 
 int worker_fd(const struct worker *w)

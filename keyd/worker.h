@@ -23,6 +23,8 @@ struct job {
     struct proto_msg q;
     unsigned kdf_ms;
     uid_t uid;
+    struct ucred peer; /* who asked: he may have gone when it is done */
+    bool revoked; /* the volume was locked since it was asked; only the server reads and sets it */
     int64_t queued; /* of now_ms() of worker.c */
     struct held_source held;
     /* what run is given (edits), and what it leaves */
@@ -47,8 +49,12 @@ void worker_stop(struct worker *w); /* waits for the job under way, drops the ot
 /* Takes j. LFS_ERR_BUSY when too many wait, of this user or at all (j stays the caller's). */
 int worker_add(struct worker *w, struct job *j);
 
-/* Drops the jobs of a connection that are not begun. */
-void worker_cancel(struct worker *w, uint64_t conn_id);
+/* A job of this connection that is not begun, taken out of the queue; NULL when there is none. */
+struct job *worker_cancel(struct worker *w, uint64_t conn_id);
+
+/* Marks the unlocks and sessions (their q.volume names it) of a volume that are queued, running or done as
+ * revoked; NULL: of all. True if there was any. */
+bool worker_revoke(struct worker *w, const uint8_t *volume_id);
 
 /* Readable when a job is done; worker_done takes it, NULL if none. */
 int worker_fd(const struct worker *w);

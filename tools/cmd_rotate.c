@@ -81,10 +81,10 @@ static int check_lease(struct target *t)
 static int rotate_dir(const struct rotate_args *a, struct target *t, struct admin *admin, bool data)
 {
     CLEANUP(key_edit_result_clear) struct key_edit_result made = {0};
-    const struct rotate_job job = {.job = data ? MOUNT_JOB_REENCRYPT : MOUNT_JOB_REWRAP,
-                                   .bytes_per_second = a->rate,
-                                   .json = a->json,
-                                   .what = data ? "re-encrypting" : "rewrapping"};
+    struct rotate_job job = {.job = data ? MOUNT_JOB_REENCRYPT : MOUNT_JOB_REWRAP,
+                             .bytes_per_second = a->rate,
+                             .json = a->json,
+                             .what = data ? "re-encrypting" : "rewrapping"};
     struct rotate_progress progress;
     struct key_edit begin = edit_of(EDIT_DIR_ROTATE, t, data);
     int code = check_lease(t);
@@ -99,6 +99,7 @@ static int rotate_dir(const struct rotate_args *a, struct target *t, struct admi
     if (code != LFS_EXIT_OK)
         return code;
     admin_pause(admin);
+    job.version = made.number;
     code = rotate_job_run(t, kc, &job, &progress);
     /* What the walk has seen must be what the key store will say. */
     if (code == LFS_EXIT_OK && progress.least_found && progress.least_found < made.number)

@@ -203,8 +203,8 @@ static int fail(const struct target *t, struct keyclient *kc, int err, const str
                         quoted, p->damaged);
     if (err == LFS_ERR_NOKEY && t->mounted)
         return cli_fail(LFS_EXIT_NOKEY,
-                        "%s: the mount does not have the directory's new key: it is locked, or has not found "
-                        "the present latch-keyd; unlock it and run the same command again",
+                        "%s: the directory is locked, or its mount has not found the present latch-keyd; "
+                        "unlock it and run the same command again",
                         quoted);
     if (err == LFS_ERR_BUSY)
         return cli_fail(LFS_EXIT_BUSY, "%s: another rotation or another mount is at work", quoted);

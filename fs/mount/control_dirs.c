@@ -59,16 +59,19 @@ int control_resolve(struct daemon *d, const char *path, struct mount_resolved *o
     return 0;
 }
 
+static int protect(const struct keyset *set, void *arg)
+{
+    struct node *top = arg;
+    return node_protect(top, set);
+}
+
 int control_protect(struct daemon *d, const char *path, const uint8_t pd_id[static ID_BYTES])
 {
-    CLEANUP(keyset_freep) struct keyset *set = NULL;
     struct node *n;
     int r = walk(d, path, &n);
     if (r)
         return r;
-    r = S_ISDIR(node_type(n)) ? keys_lease_dir(d->keys, pd_id, &set) : -ENOTDIR;
-    if (!r)
-        r = node_protect(n, set);
+    r = S_ISDIR(node_type(n)) ? keys_lease_dir(d->keys, pd_id, protect, n) : -ENOTDIR;
     if (!r)
         session_inval_inode(d->session, ops_ino(d, n));
     node_unref(n, 1);

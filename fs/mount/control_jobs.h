@@ -14,8 +14,8 @@ void jobs_join(struct jobs *j);
 /* The same, and no thread may be in another call of these. Takes NULL. */
 void jobs_free(struct jobs *j);
 
-/* version, if not 0: LFS_ERR_NOKEY unless the volume's keys of pd_id make headers at it or a later one. A walk
- * with older keys would find every header right. LFS_ERR_BUSY while a job is running. */
+/* version, if not 0: LFS_ERR_NOKEY unless the volume's keys of pd_id make headers at it or a later one. A
+ * walk with older keys would find every header right. LFS_ERR_BUSY while a job is running. */
 int jobs_start(struct jobs *j, enum mount_job job, const uint8_t pd_id[static ID_BYTES],
                uint64_t bytes_per_second, uint32_t version);
 

@@ -1,4 +1,5 @@
 #include "fs/mount/keys_int.h"
+#include "fs/mount/wipe.h"
 
 #include "latchfs/buf.h"
 #include "latchfs/err.h"
@@ -48,8 +49,9 @@ static int connect_keyd(struct keys *k)
 
 static void lost_keyd(struct keys *k)
 {
-    if (k->client)
+    if (k->client && k->served)
         k->lost_at = keys_now();
+    k->served = false;
     keyclient_freep(&k->client);
     k->try_at = keys_now() + k->backoff_ms;
     k->backoff_ms = k->backoff_ms * 2 < RETRY_MS ? k->backoff_ms * 2 : RETRY_MS;
@@ -106,9 +108,11 @@ static int lease_root(struct keys *k, struct keyset **set)
 {
     unsigned seconds = 0;
     int r = keyclient_lease(k->client, k->d->volume_id, NULL, set, &seconds);
-    if (!r)
-        lease_begin(&k->leases.items[0], seconds, keyclient_idle_s(k->client), keys_now());
-    return r;
+    if (r)
+        return r;
+    lease_begin(&k->leases.items[0], seconds, keyclient_idle_s(k->client), keys_now());
+    k->served = true;
+    return 0;
 }
 
 int keys_open(struct daemon *d, const char *socket, struct keys **out, struct keyset **set)
@@ -209,28 +213,39 @@ static void take_events(struct keys *k)
 
 /* ---- asked by other threads ---- */
 
+static int take_and_use(struct keys *k, const uint8_t pd[static ID_BYTES], keys_use_fn *fn, void *arg)
+{
+    CLEANUP(keyset_freep) struct keyset *set = NULL;
+    int r = k->client ? keys_take(k, pd, &set) : -ENOTCONN;
+    if (!r)
+        r = fn(set, arg);
+    wipe_thread(); /* it ran in the store */
+    return r;
+}
+
 static void answer_ask(struct keys *k)
 {
-    struct keyset *set = NULL;
     uint8_t pd[ID_BYTES];
     pthread_mutex_lock(&k->ask_lock);
     bool pending = k->ask.state == ASK_PENDING;
     if (pending)
         k->ask.state = ASK_WORKING;
+    keys_use_fn *fn = k->ask.fn;
+    void *arg = k->ask.arg;
     memcpy(pd, k->ask.pd_id, ID_BYTES);
     pthread_mutex_unlock(&k->ask_lock);
     if (!pending)
         return;
-    int r = k->client ? keys_take(k, pd, &set) : -ENOTCONN;
+    int r = take_and_use(k, pd, fn, arg);
     pthread_mutex_lock(&k->ask_lock);
     k->ask.state = ASK_DONE;
-    k->ask.set = set;
     k->ask.result = r;
     pthread_cond_signal(&k->asked);
     pthread_mutex_unlock(&k->ask_lock);
 }
 
-/* Until the thread has taken the question up there is a deadline; from then on keyd's calls have theirs. */
+/* Until the thread has taken the question up there is a deadline; from then on keyd's calls have theirs, and
+ * fn must not be left running. */
 static int wait_for_answer(struct keys *k)
 {
     struct timespec until;
@@ -243,18 +258,16 @@ static int wait_for_answer(struct keys *k)
     return k->ask.state == ASK_DONE ? k->ask.result : LFS_ERR_TIMEOUT;
 }
 
-int keys_lease_dir(struct keys *k, const uint8_t pd_id[static ID_BYTES], struct keyset **set)
+int keys_lease_dir(struct keys *k, const uint8_t pd_id[static ID_BYTES], keys_use_fn *fn, void *arg)
 {
     pthread_mutex_lock(&k->turn);
     pthread_mutex_lock(&k->ask_lock);
     k->ask.state = ASK_PENDING;
-    k->ask.set = NULL;
+    k->ask.fn = fn;
+    k->ask.arg = arg;
     memcpy(k->ask.pd_id, pd_id, ID_BYTES);
     eventfd_write(k->wake, 1);
     int r = wait_for_answer(k);
-    if (!r)
-        *set = k->ask.set;
-    k->ask.set = NULL;
     k->ask.state = ASK_NONE;
     pthread_mutex_unlock(&k->ask_lock);
     pthread_mutex_unlock(&k->turn);

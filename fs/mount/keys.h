@@ -18,9 +18,11 @@ int keys_open(struct daemon *d, const char *socket, struct keys **out, struct ke
  * session are there. */
 int keys_start(struct keys *k);
 
-/* From another thread: leases a protected directory and gives its keys to the volume. *set is the caller's
- * (keyset_free). LFS_ERR_TIMEOUT, -ENOTCONN while there is no latch-keyd, or its refusal. */
-int keys_lease_dir(struct keys *k, const uint8_t pd_id[static ID_BYTES], struct keyset **set);
+/* From another thread: leases a protected directory, gives its keys to the volume and calls fn, whose result
+ * comes back. fn runs in the thread that locks, so no lock comes before its end. LFS_ERR_TIMEOUT, -ENOTCONN
+ * while there is no latch-keyd, or its refusal. */
+typedef int keys_use_fn(const struct keyset *set, void *arg);
+int keys_lease_dir(struct keys *k, const uint8_t pd_id[static ID_BYTES], keys_use_fn *fn, void *arg);
 
 /* From any thread: damaged or forged data was seen. */
 void keys_note_refusal(struct keys *k);

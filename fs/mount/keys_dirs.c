@@ -70,6 +70,8 @@ int keys_take(struct keys *k, const uint8_t pd_id[static ID_BYTES], struct keyse
     if (r)
         return r;
     lease_begin(l, seconds, idle, keys_now());
+    if (keys_is_root(k, pd_id))
+        k->served = true;
     if (set) {
         *set = got;
         got = NULL;
@@ -119,52 +121,6 @@ void keys_take_all(struct keys *k, bool even_idle)
         take_others(k, &list, even_idle);
 }
 
-/* ---- locking ---- */
-
-static void end_all(struct keys *k, bool idle)
-{
-    for (size_t i = 0; i < k->leases.count; i++)
-        lease_end(&k->leases.items[i], idle && i == 0);
-}
-
-static void lock_whole(struct keys *k, const char *why, bool idle, unsigned *held)
-{
-    int r = lock_volume(k->d, held);
-    if (r)
-        log_error("%s: locking: %s", k->d->volume_path, lfs_strerror(r));
-    log_info("%s: locked (%s), %u files open", k->d->volume_path, why, *held);
-    end_all(k, idle);
-}
-
-void keys_lock(struct keys *k, const uint8_t pd_id[static ID_BYTES], const char *why, bool idle,
-               unsigned *held)
-{
-    char hex[2 * ID_BYTES + 1];
-    *held = 0;
-    if (keys_is_root(k, pd_id)) {
-        lock_whole(k, why, idle, held);
-        return;
-    }
-    struct lease *l = leases_find(&k->leases, pd_id);
-    if (!l || volume_is_locked(k->d->vol))
-        return;
-    int r = lock_directory(k->d, pd_id, held);
-    if (r)
-        log_error("%s: locking directory %s: %s", k->d->volume_path, short_id(pd_id, hex), lfs_strerror(r));
-    log_info("%s: directory %s locked (%s), %u files open", k->d->volume_path, short_id(pd_id, hex), why,
-             *held);
-    lease_end(l, idle);
-}
-
-void keys_tell_idle(struct keys *k)
-{
-    for (size_t i = 1; i < k->leases.count && k->client; i++) {
-        if (k->leases.items[i].barred)
-            keyclient_locked_idle(k->client, k->d->volume_id, k->leases.items[i].pd_id);
-        keys_check_client(k);
-    }
-}
-
 /* ---- what the volume says of its directories ---- */
 
 struct use {              /* of one directory, or of all */
@@ -197,6 +153,86 @@ unsigned keys_count_open(const struct keys *k, const uint8_t pd_id[static ID_BYT
     return n < UINT32_MAX ? (unsigned)n : UINT32_MAX;
 }
 
+/* ---- locking ---- */
+
+struct idle_lock {
+    struct keys *k;
+    const uint8_t *pd_id;
+};
+
+/* A file that was opened after the last look keeps its keys, if they can be had again. Else keyd hears of the
+ * lock before it is done: an unlock that is asked for meanwhile then undoes it. */
+static bool still_idle(void *arg)
+{
+    const struct idle_lock *ask = arg;
+    struct keys *k = ask->k;
+    if (use_of(k, ask->pd_id).open_files > 0 && k->client && keys_take(k, ask->pd_id, NULL) == 0)
+        return false;
+    if (k->client)
+        keyclient_locked_idle(k->client, k->d->volume_id, ask->pd_id);
+    keys_check_client(k);
+    return true;
+}
+
+static void end_all(struct keys *k, bool idle)
+{
+    for (size_t i = 0; i < k->leases.count; i++)
+        lease_end(&k->leases.items[i], idle && i == 0);
+}
+
+/* Plaintext may be left in this process, or what was written did not get in place: nobody may take that for
+ * a lock without a rest. */
+static void note_rest(const struct keys *k, const char *what, int r, unsigned *held)
+{
+    log_error("%s: locking %s: %s; something may be left of it", k->d->volume_path, what, lfs_strerror(r));
+    if (!*held)
+        *held = 1;
+}
+
+static void lock_whole(struct keys *k, const char *why, bool idle, unsigned *held)
+{
+    struct idle_lock ask = {.k = k, .pd_id = k->d->pd_id};
+    int r = lock_volume(k->d, idle ? still_idle : NULL, &ask, held);
+    if (r == -ECANCELED)
+        return;
+    if (r)
+        note_rest(k, "the volume", r, held);
+    log_info("%s: locked (%s), %u files open", k->d->volume_path, why, *held);
+    end_all(k, idle);
+}
+
+void keys_lock(struct keys *k, const uint8_t pd_id[static ID_BYTES], const char *why, bool idle,
+               unsigned *held)
+{
+    char hex[2 * ID_BYTES + 1];
+    *held = 0;
+    if (keys_is_root(k, pd_id)) {
+        lock_whole(k, why, idle, held);
+        return;
+    }
+    struct lease *l = leases_find(&k->leases, pd_id);
+    if (!l || volume_is_locked(k->d->vol))
+        return;
+    struct idle_lock ask = {.k = k, .pd_id = pd_id};
+    int r = lock_directory(k->d, pd_id, idle ? still_idle : NULL, &ask, held);
+    if (r == -ECANCELED)
+        return;
+    if (r)
+        note_rest(k, short_id(pd_id, hex), r, held);
+    log_info("%s: directory %s locked (%s), %u files open", k->d->volume_path, short_id(pd_id, hex), why,
+             *held);
+    lease_end(l, idle);
+}
+
+void keys_tell_idle(struct keys *k)
+{
+    for (size_t i = 1; i < k->leases.count && k->client; i++) {
+        if (k->leases.items[i].barred)
+            keyclient_locked_idle(k->client, k->d->volume_id, k->leases.items[i].pd_id);
+        keys_check_client(k);
+    }
+}
+
 /* ---- time ---- */
 
 static void renew(struct keys *k, struct lease *l)
@@ -212,15 +248,11 @@ static void renew(struct keys *k, struct lease *l)
         keys_take(k, l->pd_id, NULL);
 }
 
-/* keyd hears of it first: an unlock that is asked for meanwhile then undoes it. */
 static void lock_idle(struct keys *k, const struct lease *l)
 {
     unsigned held;
     uint8_t pd[ID_BYTES];
     memcpy(pd, l->pd_id, ID_BYTES);
-    if (k->client)
-        keyclient_locked_idle(k->client, k->d->volume_id, pd);
-    keys_check_client(k);
     keys_lock(k, pd, "idle", true, &held);
 }
 
@@ -248,7 +280,7 @@ static void look_after(struct keys *k, size_t i, int64_t now)
 
 static bool grace_is_over(const struct keys *k, int64_t now)
 {
-    return !k->client && k->grace_ms && now >= k->lost_at + k->grace_ms && !volume_is_locked(k->d->vol);
+    return !k->served && k->grace_ms && now >= k->lost_at + k->grace_ms && !volume_is_locked(k->d->vol);
 }
 
 /* ---- reports ---- */
@@ -300,7 +332,7 @@ void keys_do_timed(struct keys *k, int64_t now)
 {
     unsigned held;
     if (grace_is_over(k, now))
-        keys_lock(k, k->d->pd_id, "latch-keyd is gone for too long", false, &held);
+        keys_lock(k, k->d->pd_id, "no latch-keyd has given keys for too long", false, &held);
     if (k->client && now >= k->unlock_again_at)
         keys_take_all(k, false);
     for (size_t i = 0; i < k->leases.count; i++)
@@ -316,7 +348,7 @@ int64_t keys_next(const struct keys *k)
         next = k->unlock_again_at;
     if (k->client && k->report_at < next)
         next = k->report_at;
-    if (!k->client && k->grace_ms && !volume_is_locked(k->d->vol) && k->lost_at + k->grace_ms < next)
+    if (!k->served && k->grace_ms && !volume_is_locked(k->d->vol) && k->lost_at + k->grace_ms < next)
         next = k->lost_at + k->grace_ms;
     return next;
 }

@@ -21,7 +21,8 @@ struct keys {
     struct leases leases;
     int64_t try_at; /* next reconnection */
     int64_t backoff_ms;
-    int64_t lost_at;         /* since when keyd is gone; counts while client is NULL */
+    bool served;             /* this keyd gave the root's keys; one that was restarted has none at first */
+    int64_t lost_at;         /* since when no keyd serves; counts while served is false */
     int64_t grace_ms;        /* how long keys may stay without it; 0: no limit */
     int64_t unlock_again_at; /* a lease is here, but the volume could not be unlocked; else INT64_MAX */
 
@@ -41,7 +42,8 @@ struct keys {
     struct {
         enum ask_state state;
         uint8_t pd_id[ID_BYTES];
-        struct keyset *set;
+        keys_use_fn *fn;
+        void *arg;
         int result;
     } ask; /* guarded by ask_lock */
 };

@@ -137,7 +137,7 @@ static unsigned clamp(uint64_t n)
     return n < UINT32_MAX ? (unsigned)n : UINT32_MAX;
 }
 
-int lock_volume(struct daemon *d, unsigned *held)
+int lock_volume(struct daemon *d, lock_ask_fn *ask, void *arg, unsigned *held)
 {
     const struct scope s = {.d = d};
     *held = 0;
@@ -148,6 +148,8 @@ int lock_volume(struct daemon *d, unsigned *held)
     if (r)
         return r;
     forget(&s, 2);
+    if (ask && !ask(arg))
+        return -ECANCELED;
     r = volume_lock_finish(d->vol);
     int wiped = clean_up(&s);
     *held = clamp(atomic_load(&d->open_files));
@@ -193,7 +195,8 @@ static void count_open(const struct pd_status *st, void *arg)
         c->files = st->open_files;
 }
 
-int lock_directory(struct daemon *d, const uint8_t pd_id[static ID_BYTES], unsigned *held)
+int lock_directory(struct daemon *d, const uint8_t pd_id[static ID_BYTES], lock_ask_fn *ask, void *arg,
+                   unsigned *held)
 {
     const struct scope s = {.d = d, .pd_id = pd_id};
     struct open_count open = {.pd_id = pd_id};
@@ -204,6 +207,10 @@ int lock_directory(struct daemon *d, const uint8_t pd_id[static ID_BYTES], unsig
         return r;
     watch_writes(d, pd_id);
     forget(&s, 2);
+    if (ask && !ask(arg)) {
+        atomic_store(&d->locking_dir, false);
+        return -ECANCELED;
+    }
     r = volume_pd_lock_finish(d->vol, pd_id);
     int wiped = clean_up(&s);
     atomic_store(&d->locking_dir, false);

@@ -48,6 +48,7 @@ struct key_edit {
     uint8_t op; /* enum key_edit_op */
     uint8_t pd[ID_BYTES];
     uint32_t number; /* slot, version or backup */
+    uint32_t above;  /* EDIT_DIR_ROTATE of a held directory: the new version is greater */
     bool force, held, fast_kdf;
     const char *label;       /* or NULL */
     struct credential fresh; /* with what else a slot type needs (keyclient.h) */

@@ -7,8 +7,8 @@
  *
  * - request: version u16 = 1 | kind u16 | by kind:
  *   RESOLVE path | PROTECT protected directory's id 16, path | JOB_START job u8, id 16, bytes per second u64,
- *   least active version u32 (0: any) | others nothing. path: length u16, bytes: names with one slash between them, below the mount point, none
- *   of them empty, "." or ".."; "" is the mount point
+ *   least active version u32 (0: any) | others nothing. path: length u16, bytes: names with one slash between
+ * them, below the mount point, none of them empty, "." or ".."; "" is the mount point
  * - answer: version u16 = 1 | kind u16 | error i32 (0, or as in err.h) | if 0, by kind:
  *   STATUS status | RESOLVE id 16, flags u8 (1 top, 2 locked) | JOB_STATUS job u8, running u8, result i32,
  *   id 16, files, files in all, changed, damaged, bytes, bytes in all u64 each, least version u32 |

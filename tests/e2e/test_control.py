@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(PLAIN, reason="about volumes")
 
 STATUS, RESOLVE, PROTECT, DIRS, JOB_START, JOB_STATUS, JOB_STOP = range(1, 8)
 NOKEY, UNSUPPORTED, MISUSE, BUSY = -5002, -5003, -5004, -5005
-REENCRYPT, SCAN = 2, 3
+REWRAP, REENCRYPT, SCAN = 1, 2, 3
 
 
 def socket_of(m):
@@ -118,7 +118,7 @@ def test_malformed_requests(volume):
     with volume.mount() as m:
         for raw in (b"", b"\1", head(STATUS) + b"x", head(RESOLVE), head(RESOLVE) + b"\5\0abc", head(RESOLVE) + path("../x"),
                     head(RESOLVE) + path("/etc"), head(RESOLVE) + path("a//b"), head(RESOLVE) + path("a\0b"),
-                    head(PROTECT) + bytes(15), head(JOB_START) + bytes(25), head(DIRS) + bytes(2), b"\0" * 60000):
+                    head(PROTECT) + bytes(15), head(JOB_START) + bytes([SCAN]) + bytes(24), head(DIRS) + bytes(2), b"\0" * 60000):
             try:
                 assert send(m, raw) == b""
             except (ConnectionResetError, BrokenPipeError):
@@ -140,11 +140,25 @@ def test_jobs(volume):
         one = resolve(m, "one")[0]
         write_file(m / "one" / "f", os.urandom(8 << 20))
         volume.latch("status").ok()
-        assert ask(m, JOB_START, bytes([SCAN]) + one + bytes(8))[0] == 0
+        assert ask(m, JOB_START, bytes([SCAN]) + one + bytes(12))[0] == 0
         harness.wait_until(lambda: not job()[1], what="the scan")
         assert job() == (SCAN, 0, 0)
         assert struct.unpack_from("<Q", ask(m, JOB_STATUS)[1], 22)[0] == 1, "one file"
         assert ask(m, JOB_STOP)[0] == 0
+
+
+def test_job_wants_a_key_version(volume):
+    """A mount with older keys, or none, can't prove that no file has an older header."""
+    with volume.mount() as m:
+        protect(volume, m / "one")
+        one = resolve(m, "one")[0]
+        start = lambda version: ask(m, JOB_START, bytes([REWRAP]) + one + struct.pack("<QI", 0, version))[0]  # noqa: E731
+        assert start(2) == NOKEY and start(2**32 - 1) == NOKEY
+        assert struct.unpack_from("<BB", ask(m, JOB_STATUS)[1]) == (0, 0), "it was started"
+        assert start(1) == 0
+        harness.wait_until(lambda: not struct.unpack_from("<xB", ask(m, JOB_STATUS)[1])[0], what="the job")
+        volume.latch("lock", m / "one").ok()
+        assert start(1) == NOKEY
 
 
 def test_one_job_at_a_time_and_a_lock_stops_it(volume):
@@ -158,12 +172,12 @@ def test_one_job_at_a_time_and_a_lock_stops_it(volume):
             harness.wait_until(lambda: struct.unpack_from("<BB", ask(m, JOB_STATUS)[1]) == (REENCRYPT, 1), what="the job")
         finally:
             keylife.kill(rotation)
-        assert ask(m, JOB_START, bytes([SCAN]) + one + bytes(8))[0] == BUSY
+        assert ask(m, JOB_START, bytes([SCAN]) + one + bytes(12))[0] == BUSY
         volume.latch("lock", "--force", m / "one").ok()
         running, result = struct.unpack_from("<xBi", ask(m, JOB_STATUS)[1])
         assert not running and result < 0
         volume.latch("unlock", m / "one").ok()
-        assert ask(m, JOB_START, bytes([REENCRYPT]) + one + struct.pack("<Q", 1024))[0] == 0
+        assert ask(m, JOB_START, bytes([REENCRYPT]) + one + struct.pack("<QI", 1024, 0))[0] == 0
         assert struct.unpack_from("<BB", ask(m, JOB_STATUS)[1]) == (REENCRYPT, 1)
         # and the unmount does not wait for it
 

@@ -90,7 +90,9 @@ def check(bins, where, n, held, recorded, again):
 def test_power_cuts(bins, workdir, steps, request):
     records, start, held, volume = record(bins, workdir, steps)
     rnd = random.Random(request.node.name)
-    cuts = sorted(rnd.randint(start, len(records)) for _ in range(STATES))
+    # Half of them where files change places: that is where an order matters.
+    places = [i + 1 + k for i in range(start, len(records)) if records[i][0] in (t.RENAME, t.UNLINK) for k in range(3)]
+    cuts = sorted(min(len(records), rnd.choice(places)) if n % 2 else rnd.randint(start, len(records)) for n in range(STATES))
     fs, at = disk.Disk(), 0
     for n, cut in enumerate(cuts):
         while at < cut:

@@ -64,6 +64,55 @@ def test_a_session_ends_when_idle(home):
     assert c.ask("edit", "-", "slot-label", "number=1", "label=y")[0] == MISUSE
 
 
+def test_a_session_is_kept_up_by_edits_only(home):
+    home.config.write_text("[keyd]\nadmin_seconds = 10\n")
+    c = home.client(start=True)
+    path, _ = c.volume()
+    c.admin(path)
+    for _ in range(11):
+        c.status()
+        time.sleep(1)
+    assert c.ask("edit", "-", "slot-label", "number=1", "label=y")[0] == MISUSE
+
+
+def test_a_lock_ends_sessions_of_the_volume(home):
+    c, other = home.client(start=True), home.client()
+    path, _ = c.volume()
+    second, _ = other.volume("b.ini")
+    vid = c.unlock(path)
+    c.admin(path)
+    other.admin(second)
+    other.ok("lock", vid)
+    assert c.ask("edit", "-", "slot-label", "number=1", "label=x")[0] == MISUSE
+    other.edit(second, "slot-label", "number=1", "label=x")
+
+
+def test_a_lock_ends_unlocks_under_way(home):
+    """The key store's only slot is tried for a while, and the lock comes meanwhile."""
+    c, other = home.client(start=True), home.client()
+    path = home.dir / "slow.ini"
+    c.ok("init", path, "slow", "norecovery", "passphrase", "secret")
+    c.ok("pin", path)
+    vid = c.unlock(path)
+    other.ok("lock", vid)
+    c.send("unlock", path, "passphrase", "secret")
+    while other.ask("lock", vid)[0] == NOKEY:
+        time.sleep(0.01)  # it is not queued yet
+    assert c.answer()[0] == NOKEY
+    assert other.status()["volumes"] == []
+
+
+def test_a_pin_is_refused_when_the_state_cannot_be_read(home):
+    c = home.client(start=True)
+    path, _ = c.volume()
+    older = home.dir / "older.ini"
+    shutil.copy(path, older)
+    c.admin(path).edit(path, "slot-label", "number=1", "label=x")
+    for pin in (home.state / "pins").iterdir():
+        pin.write_bytes(b"?")
+    assert c.ask("pin", older)[0] != 0
+
+
 def test_a_refused_edit_leaves_the_session_as_it_was(home):
     c = home.client(start=True)
     path, _ = c.volume()
@@ -77,14 +126,13 @@ def test_a_refused_edit_leaves_the_session_as_it_was(home):
     c.ok("unlock", path, "passphrase", "second")
 
 
-def test_edits_follow_one_another_before_the_pin(home):
+def test_edits_follow_one_another(home):
     c = home.client(start=True)
     path, _ = c.volume()
     c.admin(path)
-    c.ok("edit", path, "slot-add", "type=passphrase", "secret=second")
-    c.ok("edit", path, "master-rotate")
-    c.ok("edit", path, "slot-remove", "number=1")
-    c.ok("pin", path)
+    c.edit(path, "slot-add", "type=passphrase", "secret=second")
+    c.edit(path, "master-rotate")
+    c.edit(path, "slot-remove", "number=1")
     vid = c.unlock(path, "second")
     c.ok("lease", vid)
     assert c.status()["volumes"][0]["generation"] == 4
@@ -150,7 +198,6 @@ def test_unpinned_edits_change_nothing_for_mounts(home):
     before = mount.ok("lease", vid, pd)
     new = home.dir / "new.ini"
     admin.ok("edit", new, "dir-rotate", f"pd={pd}")
-    admin.ok("edit", new, "master-rotate")
     assert mount.ok("event", "200")[0] == "none"
     assert mount.ok("lease", vid, pd) == before
     assert mount.status()["volumes"][0]["generation"] == 2
@@ -257,7 +304,7 @@ def test_all_slots_are_not_tried_where_that_takes_minutes(home):
     path, _ = c.volume()
     c.admin(path)
     for i in range(7):
-        c.ok("edit", path, "slot-add", "type=passphrase", f"secret=s{i}")
+        c.edit(path, "slot-add", "type=passphrase", f"secret=s{i}")
     text = path.read_text().replace("passes = 3\n", "passes = 8\n").replace("memory-kib = 65536\n", "memory-kib = 1048576\n")
     text = text.replace("fast = yes\n", "")
     text = text.replace("id = ", "id = f", 1)

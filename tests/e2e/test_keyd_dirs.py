@@ -157,6 +157,17 @@ def test_lock_dir_reaches_keys_of_an_earlier_keyd(home, shelf):
     assert s.admin.answer() == (0, "0")
 
 
+def test_lock_dir_asks_mounts_that_lease_meanwhile(home, shelf):
+    s = shelf
+    s.admin.send("lockdir", s.vid, s.pd)
+    serial, _ = s.mount.event("held")
+    late = another_mount(home, s)
+    s.mount.ok("held", serial, "0")
+    late.ok("held", late.event("held")[0], "1")
+    assert s.admin.answer() == (BUSY, "1")
+    assert s.admin.directory(s.pd)["locked"] is False
+
+
 def test_whole_lock_takes_directories_along(home, shelf):
     s = shelf
     s.admin.send("lock", s.vid)
@@ -175,8 +186,10 @@ def test_idle_mount(home, shelf):
     s.mount.ok("lease", s.vid)
     other.ok("lease", s.vid, s.pd)  # it is only this mount that was idle
     assert s.admin.directory(s.pd)["locked"] is False
-    s.mount.ok("connect", home.socket, "-")  # the same process
+    s.mount.ok("connect", home.socket, "-")  # the same process: what it said went with its connection
     s.mount.ok("attach", s.vid)
+    s.mount.ok("lease", s.vid, s.pd)
+    s.mount.ok("idle", s.vid, s.pd)
     assert s.mount.ask("lease", s.vid, s.pd)[0] == NOKEY
     s.admin.ok("unlockdir", s.vid, s.pd)
     assert s.mount.event("unlocked")[1] == s.pd
@@ -207,6 +220,21 @@ def test_rekey(home, shelf):
     serial, which = s.mount.event("rekey")
     assert s.mount.ok("lease", s.vid, s.pd)[2:4] == ["2", "2"]
     s.mount.ok("rekeyed", serial, s.pd, "2")
+
+
+def test_rekey_while_one_is_not_answered(home, shelf):
+    s = shelf
+    rotate(s)
+    serial, _ = s.mount.event("rekey")
+    assert s.mount.ok("lease", s.vid, s.pd)[2] == "2"
+    rotate(s)  # between the mount's lease and its answer
+    s.mount.ok("rekeyed", serial, s.pd, "2")
+    serial, which = s.mount.event("rekey")
+    assert which == s.pd
+    assert s.mount.ok("lease", s.vid, s.pd)[2] == "3"
+    s.mount.ok("rekeyed", serial, s.pd, "3")
+    assert s.mount.ok("event", "200")[0] == "none"
+    s.admin.ok("waitrekeyed", s.vid, s.pd, "3")
 
 
 def test_rekey_of_another_directory_bothers_nobody(home, shelf):
@@ -347,8 +375,30 @@ def test_a_new_version_is_not_refused_by_the_rate(home):
     admin.edit(path, "dir-rotate", f"pd={pd}")
     serial, _ = mount.event("rekey")
     assert mount.ok("lease", vid, pd)[2] == "2"
+    assert mount.ask("lease", vid, pd)[0] == DENIED  # once, not as long as it does not answer
     mount.ok("rekeyed", serial, pd, "2")
     assert mount.ask("lease", vid, pd)[0] == DENIED
+
+
+@needs_root
+def test_who_may_not_lease_holds_nobody_up(home):
+    """He attaches and answers nothing: he cannot have keys, and nobody waits for him."""
+    home.config.write_text(
+        f"[lease]\nrevoke_wait_seconds = 1\n[roles]\nuser = owner uid:{NOBODY.pw_uid}\noperator = owner\n"
+        "key-admin = owner\nauditor = owner\n[volume *]\nallow = owner\n"
+    )
+    home.config.chmod(0o644)
+    home.dir.chmod(0o711)
+    admin = home.client(start=True)
+    path, _ = admin.volume()
+    _, pd = admin.admin(path).edit(path, "dir-add", "label=team")
+    vid = admin.unlock(path)
+    idler = home.client(user=NOBODY)
+    idler.ok("attach", vid)
+    assert idler.ask("lease", vid, pd)[0] == DENIED
+    admin.ok("waitrekeyed", vid, pd, "1")
+    assert admin.ok("lockdir", vid, pd) == ["0"]
+    assert admin.ok("lock", vid) == ["0"]
 
 
 def test_environment(home):

@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import json
 import mmap
 import os
 import signal
@@ -333,6 +334,44 @@ def test_grace_ends(keyd, volume):
         assert read_file(m / "one" / "f") == b"one"
 
 
+def has_mount(volume):
+    """A mount is connected to latch-keyd; the other connection is the asker's."""
+    return json.loads(volume.latch("status", "--json").ok().out)["keyd"]["connections"] > 1
+
+
+def has_lease(volume):
+    """The present latch-keyd has given keys of the volume's own directory."""
+    keyd = json.loads(volume.latch("status", "--json").ok().out)["keyd"]
+    return any(d["leases"] for v in keyd["volumes"] for d in v["directories"] if d["root"])
+
+
+def test_grace_goes_on_under_a_keyd_without_keys(keyd, volume):
+    """A keyd that was restarted and has nothing unlocked neither locks mounts at once nor stops the clock."""
+    with_policy(keyd, volume, "[lease]\ngrace_seconds = 12\n")
+    with volume.mount() as m:
+        write_file(m / "f", b"one")
+        keyd.kill()
+        keyd.start()
+        harness.wait_until(lambda: has_mount(volume), what="the mount to find the new keyd")
+        assert read_file(m / "f") == b"one", "locked before the grace was over"
+        harness.wait_until(lambda: errno_of(os.listdir, m.path) == errno.ENOKEY, what="the end of the grace")
+        volume.unlock().ok()
+        harness.wait_until(lambda: errno_of(os.listdir, m.path) == 0, what="the unlock")
+        assert read_file(m / "f") == b"one"
+
+
+def test_grace_ends_with_a_lease(keyd, volume):
+    with_policy(keyd, volume, "[lease]\ngrace_seconds = 3\n")
+    with volume.mount() as m:
+        write_file(m / "f", b"one")
+        keyd.kill()
+        keyd.start()
+        volume.unlock().ok()
+        harness.wait_until(lambda: has_lease(volume), what="the mount to lease anew")
+        time.sleep(4)
+        assert read_file(m / "f") == b"one"
+
+
 def hold_under_policy(keyd, volume, m, text):
     """A file is open while a policy with an idle time of 2 seconds comes, and for longer than that; then it is
     closed."""
@@ -358,6 +397,35 @@ def test_idle(keyd, volume):
         assert is_locked(m) and not is_locked(m, "other")
         unlock(m).ok()
         assert read_file(m / "one" / "f") == b"held"
+
+
+def test_a_file_opened_at_the_idle_lock_is_not_cut_off(keyd, volume):
+    """While keyd hangs the lock of an idle directory takes long. Who opens a file then may be refused, but who is not
+    keeps the file."""
+    with volume.mount() as m:
+        protect(volume, m / "one")
+        write_file(m / "one" / "f", b"held")
+        with_policy(keyd, volume, "[directory VOLUME/one]\nidle_seconds = 3\n")
+        volume.unlock().ok()
+        harness.wait_until(lambda: has_lease(volume), what="the mount to lease anew")
+        os.kill(keyd.process.pid, signal.SIGSTOP)
+        try:
+            time.sleep(5)
+            try:
+                fd = os.open(m / "one" / "f", os.O_RDWR)
+            except OSError as e:
+                assert e.errno == errno.ENOKEY
+                fd = -1
+        finally:
+            os.kill(keyd.process.pid, signal.SIGCONT)
+        time.sleep(3)
+        if fd >= 0:
+            try:
+                assert os.pwrite(fd, b"HELD", 0) == 4
+                os.fsync(fd)
+                assert os.pread(fd, 4, 0) == b"HELD"
+            finally:
+                os.close(fd)
 
 
 def test_idle_volume(keyd, volume):

@@ -366,3 +366,25 @@ def test_no_mount_answers(volume):
             subprocess.run(["kill", "-CONT", str(pid)], check=True)
         finish(volume, "directory", m.path)
         check_tree(held)
+
+
+@pytest.mark.parametrize("what", ["directory", "data"])
+def test_rotate_right_after_keyd_was_replaced(volume, what):
+    """The mount has its keys from a keyd that is gone and has not found the new one: its old keys prove nothing."""
+    with volume.mount() as m:
+        held = fill_tree(m.path, 10)
+        volume.keyd.kill()
+        time.sleep(8)  # the mount looks for it less and less often
+        volume.keyd.start()
+        volume.unlock().ok()
+        admin(volume, "rotate", what, m.path).ok()
+        check_tree(held)
+        volume.lock().ok()
+        volume.unlock().ok()
+        harness.wait_until(lambda: errno_of(os.listdir, m.path) == 0, what="the mount to unlock")
+        check_tree(held)
+        write_file(m / "fresh", b"after")
+    assert root(volume)["least"] == 2 and {v for _, _, v, _, _ in headers(volume)} == {2}
+    with volume.mount():
+        check_tree(held)
+    check_volume(volume)

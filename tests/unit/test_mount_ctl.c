@@ -165,6 +165,7 @@ static void test_requests_round_trip(void **state)
         if (kinds[i] == MOUNTCTL_JOB_START) {
             q.job = MOUNT_JOB_REENCRYPT;
             q.bytes_per_second = UINT64_C(0x1122334455667788);
+            q.version = 0x99aabbcc;
         }
         int n = mountctl_encode_request(&q, bytes, sizeof bytes);
         assert_true(n >= 4);
@@ -179,10 +180,11 @@ static void test_requests_round_trip(void **state)
 
 static void test_request_layout(void **state)
 {
-    static const uint8_t start[] = {1, 0, 5, 0, 2, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7,
-                                    7, 7, 7, 7, 7, 7, 1, 2, 0, 0, 0, 0, 0, 0};
+    static const uint8_t start[] = {1, 0, 5, 0, 2, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7,
+                                    7, 7, 7, 7, 1, 2, 0, 0, 0, 0, 0, 0, 3, 4, 0, 0};
     static const uint8_t resolve[] = {1, 0, 2, 0, 3, 0, 'a', '/', 'b'};
-    struct mountctl_request q = {.kind = MOUNTCTL_JOB_START, .job = 2, .bytes_per_second = 0x201};
+    struct mountctl_request q = {
+        .kind = MOUNTCTL_JOB_START, .job = 2, .bytes_per_second = 0x201, .version = 0x403};
     uint8_t bytes[MOUNTCTL_REQUEST_MAX];
     memset(q.pd_id, 7, ID_BYTES);
     assert_int_equal(mountctl_encode_request(&q, bytes, sizeof bytes), sizeof start);
@@ -228,8 +230,8 @@ static void test_longest_path_fits(void **state)
 static void test_unknown_requests(void **state)
 {
     static const uint8_t kind[] = {1, 0, 8, 0, 1, 2, 3}, version[] = {2, 0, 1, 0};
-    static const uint8_t job[] = {1, 0, 5, 0, 4, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7,
-                                  7, 7, 7, 7, 7, 7, 0, 0, 0, 0, 0, 0, 0, 0};
+    static const uint8_t job[] = {1, 0, 5, 0, 4, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7,
+                                  7, 7, 7, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
     struct mountctl_request q;
     uint8_t bytes[64];
     assert_int_equal(mountctl_decode_request(kind, sizeof kind, &q), LFS_ERR_UNSUPPORTED);

@@ -1,4 +1,5 @@
 /* Protected directories: made, locked and unlocked while the rest goes on, and kept apart. */
+#include "fs/store/file.h"
 #include "pd_fixture.h"
 
 #include <signal.h>
@@ -270,6 +271,36 @@ static void test_checkpoint_while_locked(void **state)
     node_unref(f, 1);
 }
 
+/* They go in place before the file replaces another, whether it was read since the unlock or not. */
+static void test_entries_before_a_rename(void **state)
+{
+    static uint8_t page[PAGE_BYTES];
+    struct keyset k = pd_keyset();
+    struct node *a = make_top(root(), "a", &k), *n = make_file(a, "f", "");
+    struct rlimit was, low;
+    struct file *f;
+    node_unref(make_file(a, "g", "old"), 1);
+    memset(page, 'r', sizeof page);
+    assert_int_equal(file_truncate(n, 24u << 20), 0);
+    assert_int_equal(file_fsync(n, false), 0);
+    assert_int_equal(file_write(n, page, sizeof page, 20u << 20), sizeof page);
+    getrlimit(RLIMIT_FSIZE, &was);
+    low = (struct rlimit){16u << 20, was.rlim_max};
+    signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &low);
+    assert_int_equal(volume_pd_lock_begin(v, k.pd_id), 0);
+    assert_int_equal(volume_pd_lock_finish(v, k.pd_id), -EFBIG);
+    setrlimit(RLIMIT_FSIZE, &was);
+    unlock_pd(&k);
+    assert_int_equal(file_get(n, &f), 0);
+    assert_true(f->first_seq && !f->loaded);
+    assert_int_equal(node_rename(a, "f", a, "g", 0), 0);
+    assert_true(!f->first_seq && overlay_is_empty(&f->ov));
+    file_put(f);
+    node_unref(n, 1);
+    node_unref(a, 1);
+}
+
 /* ---- keys change ---- */
 
 static void test_newer_keys(void **state)
@@ -296,6 +327,43 @@ static void test_newer_keys(void **state)
     file_close(f);
     node_unref(g, 1);
     node_unref(f, 1);
+    node_unref(a, 1);
+}
+
+static void read_least(const struct pd_status *st, void *arg)
+{
+    if (memcmp(st->id, plain_keys.pd_id, ID_BYTES) != 0)
+        *(uint32_t *)arg = st->least;
+}
+
+static uint32_t least_now(void)
+{
+    uint32_t least = 0;
+    volume_pd_each(v, read_least, &least);
+    return least;
+}
+
+/* Another top of a directory whose keys are there brings none, so no older ones. */
+static void test_protect_keeps_newer_keys(void **state)
+{
+    struct keyset k = pd_keyset(), wrong;
+    add_version(&k);
+    struct keyset before = k;
+    struct node *a = make_top(root(), "a", &k), *b = make_dir(root(), "b"), *c = make_dir(root(), "c");
+    k.least = 2;
+    unlock_pd(&k);
+    assert_int_equal(node_protect(b, &before), 0);
+    assert_int_equal(least_now(), 2);
+    wrong = k;
+    wrong.name_key[0] ^= 1;
+    assert_int_equal(node_protect(c, &wrong), LFS_ERR_MISUSE);
+    unlock_pd(&before); /* on purpose */
+    assert_int_equal(least_now(), 1);
+    add_version(&k);
+    assert_int_equal(node_protect(c, &k), 0);
+    assert_int_equal(least_now(), 2);
+    node_unref(c, 1);
+    node_unref(b, 1);
     node_unref(a, 1);
 }
 
@@ -411,7 +479,9 @@ int main(void)
         PD_TEST(test_locked_from_the_start),
         PD_TEST(test_entries_outlive_the_keys),
         PD_TEST(test_checkpoint_while_locked),
+        PD_TEST(test_entries_before_a_rename),
         PD_TEST(test_newer_keys),
+        PD_TEST(test_protect_keeps_newer_keys),
         PD_TEST(test_newer_keys_of_the_root),
         PD_TEST(test_whole_lock_takes_all),
         PD_TEST(test_status),

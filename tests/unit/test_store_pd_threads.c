@@ -45,9 +45,18 @@ int fsync(int fd)
     return (int)syscall(SYS_fsync, fd);
 }
 
+static __thread bool hold_set; /* this thread's next fsetxattr waits until it is released */
+static atomic_bool holding, released;
+
 int fsetxattr(int fd, const char *name, const void *value, size_t size, int flags)
 {
     cut_here();
+    if (hold_set) {
+        hold_set = false;
+        holding = true;
+        while (!released)
+            sched_yield();
+    }
     return (int)syscall(SYS_fsetxattr, fd, name, value, size, flags);
 }
 
@@ -196,7 +205,6 @@ static void test_threads(void **state)
 /* ---- who takes keys away waits for the calls under way, and for nothing else ---- */
 
 static __thread bool hold_me; /* this thread's next fgetxattr waits until it is released */
-static atomic_bool holding, released;
 
 ssize_t fgetxattr(int fd, const char *name, void *value, size_t size)
 {
@@ -313,6 +321,47 @@ static void test_protect_against_creators(void **state)
     stop = false;
 }
 
+static void *held_set(void *arg)
+{
+    hold_set = true;
+    return (void *)(intptr_t)(node_setxattr(arg, "user.x", "value", 5, 0) == 0);
+}
+
+static struct keyset protect_keys;
+
+static void *protect_it(void *arg)
+{
+    return (void *)(intptr_t)(node_protect(arg, &protect_keys) == 0);
+}
+
+/* An attribute that is being set while its directory is protected is there afterwards. */
+static void test_protect_against_attributes(void **state)
+{
+    pthread_t setter, protector;
+    char value[8];
+    void *ok;
+    struct volume_stats st;
+    struct node *a = make_dir(root(), "a");
+    protect_keys = pd_keyset();
+    holding = released = false;
+    assert_int_equal(pthread_create(&setter, NULL, held_set, a), 0);
+    while (!holding)
+        sched_yield();
+    assert_int_equal(pthread_create(&protector, NULL, protect_it, a), 0);
+    work_beside(); /* time for one that does not wait */
+    released = true;
+    pthread_join(setter, &ok);
+    assert_non_null(ok);
+    pthread_join(protector, &ok);
+    assert_non_null(ok);
+    assert_true(is_in(a, &protect_keys));
+    assert_int_equal(node_getxattr(a, "user.x", value, sizeof value), 5);
+    assert_memory_equal(value, "value", 5);
+    volume_stats(v, &st);
+    assert_int_equal(st.auth_failures, 0);
+    node_unref(a, 1);
+}
+
 #define PD_TEST(t) cmocka_unit_test_setup_teardown(t, volume_setup, volume_teardown)
 
 int main(void)
@@ -322,6 +371,7 @@ int main(void)
         PD_TEST(test_threads),
         PD_TEST(test_keys_wait_for_calls),
         PD_TEST(test_protect_against_creators),
+        PD_TEST(test_protect_against_attributes),
     };
     umask(022);
     return cmocka_run_group_tests_name("store_pd_threads", tests, NULL, NULL);
