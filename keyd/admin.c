@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -170,12 +171,20 @@ static bool takes_long(unsigned op)
     return op == EDIT_SLOT_ADD || op == EDIT_SLOT_REPLACE;
 }
 
+/* Its end may be in the same round of events, behind the request at hand: a command that was killed does not
+ * keep the next one out. */
+static bool has_hung_up(const struct conn *c)
+{
+    struct pollfd p = {.fd = c->fd, .events = POLLRDHUP};
+    return poll(&p, 1, 0) == 1 && p.revents & (POLLHUP | POLLRDHUP | POLLERR);
+}
+
 /* Two sessions that both change the same generation would undo each other on the disk. */
 static bool another_changes_it(const struct server *s, const struct conn *c)
 {
     for (const struct conn *o = s->conns; o; o = o->next)
         if (o != c && !o->dead && o->session && (o->session->unpinned || o->session->editing) &&
-            same_id(o->session->ks->volume_id, c->session->ks->volume_id))
+            same_id(o->session->ks->volume_id, c->session->ks->volume_id) && !has_hung_up(o))
             return true;
     return false;
 }
@@ -293,7 +302,8 @@ void job_edit(struct job *j)
 
 /* ---- what becomes of an edit ---- */
 
-static int check_approvals(struct server *s, const struct conn *c, struct job *j)
+/* use: they are used up by it. */
+static int check_approvals(struct server *s, const struct conn *c, struct job *j, bool use)
 {
     struct key_edit e = {.op = j->q.op, .number = j->q.number, .force = j->q.flags & PF_FORCE};
     memcpy(e.pd, j->q.pd, ID_BYTES);
@@ -301,8 +311,8 @@ static int check_approvals(struct server *s, const struct conn *c, struct job *j
         return 0;
     if (!s->approvals)
         return LFS_ERR_DENIED;
-    return approvals_check(s->approvals, j->ks->volume_id, &e, c->peer.uid, time(NULL), j->why.text,
-                           sizeof j->why.text);
+    return (use ? approvals_check : approvals_ready)(s->approvals, j->ks->volume_id, &e, c->peer.uid,
+                                                     time(NULL), j->why.text, sizeof j->why.text);
 }
 
 /* They stay when the edit comes to nothing: useless without a text that nobody has seen. */
@@ -371,7 +381,7 @@ void done_edit(struct server *s, struct conn *c, struct job *j)
     if (!r && (!c || !c->session))
         r = -EPIPE;
     if (!r)
-        r = check_approvals(s, c, j);
+        r = check_approvals(s, c, j, false);
     if (r) {
         refuse_edit(s, c, j, r, j->why.text);
         return;
@@ -393,6 +403,8 @@ void done_edit(struct server *s, struct conn *c, struct job *j)
     if (r)
         snprintf(j->why.text, sizeof j->why.text, "not done: the state directory of latch-keyd: %s",
                  lfs_strerror(r));
+    if (!r)
+        r = check_approvals(s, c, j, true);
     if (!r)
         r = commit(s, c->session, j);
     if (r) {

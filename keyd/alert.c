@@ -18,7 +18,8 @@
 
 #define WINDOWS_MAX 256u
 #define DIRS_MAX 4096u      /* remembered for ALERT_BULK */
-#define RAISED_A_MINUTE 60u /* records; beyond them alarms are only counted */
+#define RAISED_A_MINUTE 60u /* records about one user; beyond them alarms are only counted */
+#define RAISERS_MAX 64u
 
 struct window { /* events of one kind and one source */
     enum alert_event ev;
@@ -32,6 +33,12 @@ struct seen_dir {
     int64_t at;
 };
 
+struct raiser { /* records about one user in the minute since */
+    uint64_t who;
+    int64_t since;
+    unsigned count;
+};
+
 struct alert {
     const struct policy *policy;
     int fd; /* of the helper; -1: none */
@@ -40,8 +47,7 @@ struct alert {
     struct window windows[WINDOWS_MAX];
     struct seen_dir dirs[DIRS_MAX];
     uint64_t raised[ALERT_EVENTS];
-    int64_t minute;
-    unsigned this_minute;
+    struct raiser raisers[RAISERS_MAX];
     uint64_t unsent; /* the helper's queue was full */
 };
 
@@ -159,17 +165,35 @@ static void run_command(struct alert *al, struct audit *au, enum alert_event ev,
     json_clear(&j);
 }
 
-static void raise_alarm(struct alert *al, struct audit *au, enum alert_event ev,
-                        const struct audit_act *about, const char *detail)
+/* Counts an alarm; false when there were too many about that user. */
+static bool may_raise(struct alert *al, uint64_t who)
 {
     int64_t now = now_s();
-    al->raised[ev]++;
-    if (now - al->minute >= 60) {
-        al->minute = now;
-        al->this_minute = 0;
+    struct raiser *r = &al->raisers[0];
+    for (size_t i = 0; i < RAISERS_MAX; i++) {
+        struct raiser *x = &al->raisers[i];
+        if (x->count && x->who == who) {
+            r = x;
+            break;
+        }
+        if (!x->count || (r->count && x->since < r->since))
+            r = x;
     }
-    if (al->this_minute++ >= RAISED_A_MINUTE)
-        return;
+    if (!r->count || r->who != who || now - r->since >= 60)
+        *r = (struct raiser){.who = who, .since = now};
+    if (r->count >= RAISED_A_MINUTE)
+        return false;
+    r->count++;
+    return true;
+}
+
+/* False: only counted. */
+static bool raise_alarm(struct alert *al, struct audit *au, enum alert_event ev,
+                        const struct audit_act *about, const char *detail)
+{
+    al->raised[ev]++;
+    if (!may_raise(al, about && about->peer ? about->peer->uid : UINT64_MAX))
+        return false;
     if (ev != ALERT_AUDIT && au) {
         struct audit_act act = about ? *about : (struct audit_act){0};
         act.act = "alarm";
@@ -178,6 +202,7 @@ static void raise_alarm(struct alert *al, struct audit *au, enum alert_event ev,
         audit_write(au, &act, false);
     }
     run_command(al, au, ev, about, detail);
+    return true;
 }
 
 /* ---- counting ---- */
@@ -260,8 +285,7 @@ static void raise_once(struct alert *al, struct audit *au, struct window *w, con
 {
     if (w->raised)
         return;
-    w->raised = true;
-    raise_alarm(al, au, w->ev, about, detail);
+    w->raised = raise_alarm(al, au, w->ev, about, detail);
 }
 
 static void count(struct alert *al, struct audit *au, enum alert_event ev, const struct audit_act *about,

@@ -177,20 +177,34 @@ static int check_signature(const struct approvals *a, const struct approval *p,
     return 0;
 }
 
-int approvals_sign(struct approvals *a, const char *id, const uint8_t pub[static 32],
-                   const uint8_t sig[static 64], uid_t uid, time_t now, char *why, size_t n)
+static struct approval_signature signature_of(const uint8_t pub[static 32], const uint8_t sig[static 64],
+                                              uid_t uid)
 {
     struct approval_signature s = {.brought_by = uid};
-    struct approval *p = find(a, id, now);
+    memcpy(s.public_key, pub, sizeof s.public_key);
+    memcpy(s.signature, sig, sizeof s.signature);
+    return s;
+}
+
+int approvals_may_sign(struct approvals *a, const char *id, const uint8_t pub[static 32],
+                       const uint8_t sig[static 64], uid_t uid, time_t now, char *why, size_t n)
+{
+    struct approval_signature s = signature_of(pub, sig, uid);
+    const struct approval *p = find(a, id, now);
     if (!p)
         return refuse(-ENOENT, why, n,
                       "no request with this id is pending; it may have expired or been used");
-    memcpy(s.public_key, pub, sizeof s.public_key);
-    memcpy(s.signature, sig, sizeof s.signature);
-    int r = check_signature(a, p, &s, why, n);
+    return check_signature(a, p, &s, why, n);
+}
+
+int approvals_sign(struct approvals *a, const char *id, const uint8_t pub[static 32],
+                   const uint8_t sig[static 64], uid_t uid, time_t now, char *why, size_t n)
+{
+    struct approval_signature s = signature_of(pub, sig, uid);
+    int r = approvals_may_sign(a, id, pub, sig, uid, now, why, n);
     if (r)
         return r;
-    r = add_signature(a, p, &s);
+    r = add_signature(a, find(a, id, now), &s);
     return r ? refuse(r, why, n, "the signature cannot be kept: %s", lfs_strerror(r)) : 0;
 }
 
@@ -244,11 +258,13 @@ static struct approval *find_same(struct approvals *a, const struct approval *as
     return best;
 }
 
-int approvals_check(struct approvals *a, const uint8_t volume_id[static 16], const struct key_edit *e,
-                    uid_t uid, time_t now, char *why, size_t n)
+/* *out: the approved request; NULL: none is needed. */
+static int look_up(struct approvals *a, const uint8_t volume_id[static 16], const struct key_edit *e,
+                   uid_t uid, time_t now, struct approval **out, char *why, size_t n)
 {
     unsigned needed = policy_approvals_needed(a->policy, e->op);
     struct approval asked = {.act = e->op, .version = e->number, .force = e->force, .uid = uid};
+    *out = NULL;
     if (needed == 0)
         return 0;
     memcpy(asked.volume, volume_id, ID_BYTES);
@@ -256,14 +272,31 @@ int approvals_check(struct approvals *a, const uint8_t volume_id[static 16], con
     drop_expired(a, now);
     struct approval *p = find_same(a, &asked, now);
     if (p && have(a, p) >= needed) {
-        int r = drop(a, p);
-        return r ? refuse(r, why, n, "the approval cannot be used up: %s", lfs_strerror(r)) : 0;
+        *out = p;
+        return 0;
     }
     int r = p ? 0 : make(a, &asked, now, why, n, &p);
     if (r)
         return r;
     say_waiting(a, p, needed, why, n);
     return LFS_ERR_APPROVAL;
+}
+
+int approvals_ready(struct approvals *a, const uint8_t volume_id[static 16], const struct key_edit *e,
+                    uid_t uid, time_t now, char *why, size_t n)
+{
+    struct approval *p;
+    return look_up(a, volume_id, e, uid, now, &p, why, n);
+}
+
+int approvals_check(struct approvals *a, const uint8_t volume_id[static 16], const struct key_edit *e,
+                    uid_t uid, time_t now, char *why, size_t n)
+{
+    struct approval *p;
+    int r = look_up(a, volume_id, e, uid, now, &p, why, n);
+    if (!r && p && (r = drop(a, p)))
+        refuse(r, why, n, "the approval cannot be used up: %s", lfs_strerror(r));
+    return r;
 }
 
 /* ---- what is pending ---- */

@@ -26,6 +26,14 @@ void approvals_free(struct approvals *a);
 int approvals_check(struct approvals *a, const uint8_t volume_id[static 16], const struct key_edit *e,
                     uid_t uid, time_t now, char *why, size_t why_size);
 
+/* As approvals_check, but leaves the signatures: for what may still fail before the act is done. */
+int approvals_ready(struct approvals *a, const uint8_t volume_id[static 16], const struct key_edit *e,
+                    uid_t uid, time_t now, char *why, size_t why_size);
+
+/* What approvals_sign would say, without keeping the signature. */
+int approvals_may_sign(struct approvals *a, const char *id, const uint8_t pub[static 32],
+                       const uint8_t sig[static 64], uid_t uid, time_t now, char *why, size_t n);
+
 /* Adds a signature over the request's text. uid: of who brings it. -ENOENT: no such request, or it expired;
  * LFS_ERR_AUTH: the signature does not fit this request; LFS_ERR_DENIED: the key is no admin's, has signed
  * already, or is the requester's own. */

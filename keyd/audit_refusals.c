@@ -1,5 +1,5 @@
-/* Refusals, which a user can cause at will: of each user so many are recorded in a minute, the rest is counted,
- * or he would fill the disk, and then nobody's acts that must be recorded would be done. */
+/* Refusals, which a user can cause at will: of each user so many are recorded in a minute, the rest is
+ * counted, or he would fill the disk, and then nobody's acts that must be recorded would be done. */
 #include "audit_log.h"
 
 #include "latchfs/buf.h"

@@ -108,17 +108,22 @@ int lease_allowed(struct server *s, const struct conn *c, struct unlocked *u, co
     return n ? ask_policy(s, &who, u, n, &terms, why, size) : -ENOENT;
 }
 
+/* NULL: there is no place. One that is younger than a minute is kept, or its user could have it forgotten. */
 static struct rate *rate_of(struct server *s, uid_t uid, const struct unlocked *u, const uint8_t *pd,
                             int64_t now)
 {
     struct rate *oldest = &s->rates[0];
+    unsigned of_user = 0;
     for (unsigned i = 0; i < RATES_MAX; i++) {
         struct rate *r = &s->rates[i];
         if (r->count && r->uid == uid && same_id(r->pd_id, pd) && same_id(r->volume_id, u->ks->volume_id))
             return r;
-        if (r->since < oldest->since)
+        of_user += r->count && r->uid == uid && now - r->since < RATE_MS;
+        if (!r->count || (oldest->count && r->since < oldest->since))
             oldest = r;
     }
+    if (of_user >= RATES_OF_USER || (oldest->count && now - oldest->since < RATE_MS))
+        return NULL;
     *oldest = (struct rate){.uid = uid, .since = now};
     memcpy(oldest->volume_id, u->ks->volume_id, ID_BYTES);
     memcpy(oldest->pd_id, pd, ID_BYTES);
@@ -132,6 +137,8 @@ static bool over_rate(struct server *s, uid_t uid, const struct unlocked *u, con
     if (!per_minute)
         return false;
     struct rate *r = rate_of(s, uid, u, pd, now);
+    if (!r)
+        return true;
     if (now - r->since >= RATE_MS) {
         r->since = now;
         r->count = 0;

@@ -5,6 +5,7 @@
 #include "latchfs/err.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,13 +34,20 @@ void handle_approve(struct server *s, struct conn *c, const struct proto_msg *q)
     struct about about = {.detail = id};
     memcpy(id, q->id.p, q->id.len);
     id[q->id.len] = '\0';
-    int r = s->approvals ? approvals_sign(s->approvals, id, q->public_key, q->signature, c->peer.uid,
-                                          time(NULL), why, sizeof why)
+    time_t now = time(NULL);
+    int r = s->approvals ? approvals_may_sign(s->approvals, id, q->public_key, q->signature, c->peer.uid, now,
+                                              why, sizeof why)
                          : -ENOENT;
+    if (!r) {
+        r = request_log(s, c, P_APPROVE, 0, &about);
+        snprintf(why, sizeof why, "%s", r ? "not done: the audit log cannot be written" : "");
+    }
+    if (!r)
+        r = approvals_sign(s->approvals, id, q->public_key, q->signature, c->peer.uid, now, why, sizeof why);
     if (r)
         request_refuse(s, c, P_APPROVE, q->serial, r, why, &about);
     else
-        request_answer(s, c, &m, &about);
+        conn_send(s, c, &m);
 }
 
 void handle_audit_read(struct server *s, struct conn *c, const struct proto_msg *q)

@@ -88,6 +88,7 @@ struct policy {
     char environment[KEYSTORE_LABEL_MAX + 1]; /* "": any volume */
     unsigned admin_s;                         /* idle end of a session of administration */
     char metrics[PATH_MAX];                   /* OpenMetrics file; "": none */
+    unsigned metrics_line, alert_line;        /* where these paths stand */
     unsigned metrics_s;
     char alert_command[PATH_MAX];         /* "": none */
     unsigned master_days, directory_days; /* an active key older than this is overdue; 0: never */

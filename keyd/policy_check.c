@@ -169,6 +169,8 @@ static bool check_suspend(struct reading *r, const struct policy_rule *rule)
 
 bool policy_check(struct reading *r)
 {
+    r->c->metrics_line = policy_key_line(r, "keyd", "metrics");
+    r->c->alert_line = policy_key_line(r, "keyd", "alert_command");
     if (!check_pairs(r) || !check_approvals(r) || !check_roles(r))
         return false;
     for (unsigned i = 0; i < r->c->rule_count; i++) {

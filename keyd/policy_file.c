@@ -45,6 +45,29 @@ static int read_trusted(const char *path, char **text, size_t *len, char why[sta
     return r;
 }
 
+static int refuse_path(unsigned line, const char *what, char why[static POLICY_WHY_MAX])
+{
+    snprintf(why, POLICY_WHY_MAX, "line %u: %s", line, what);
+    return LFS_ERR_MISUSE;
+}
+
+/* An alarm or a metrics file that cannot be is found now, not on the day when it is needed. */
+static int check_paths(const struct policy *c, char why[static POLICY_WHY_MAX])
+{
+    struct stat st;
+    char dir[PATH_MAX];
+    if (c->alert_command[0] && (stat(c->alert_command, &st) || !S_ISREG(st.st_mode) ||
+                                faccessat(AT_FDCWD, c->alert_command, X_OK, AT_EACCESS)))
+        return refuse_path(c->alert_line, "alert_command is not a file that can be run", why);
+    if (!c->metrics[0])
+        return 0;
+    snprintf(dir, sizeof dir, "%s", c->metrics);
+    strrchr(dir, '/')[1] = '\0';
+    if (stat(dir, &st) || !S_ISDIR(st.st_mode))
+        return refuse_path(c->metrics_line, "the directory of the metrics file is missing", why);
+    return 0;
+}
+
 int policy_load(const char *path, struct policy *c, char why[static POLICY_WHY_MAX])
 {
     char found[PATH_MAX];
@@ -61,5 +84,7 @@ int policy_load(const char *path, struct policy *c, char why[static POLICY_WHY_M
         return 0;
     if (r && !why[0])
         snprintf(why, POLICY_WHY_MAX, "%s", lfs_strerror(r));
-    return r ? r : policy_parse(text, len, c, why);
+    if (!r)
+        r = policy_parse(text, len, c, why);
+    return r ? r : check_paths(c, why);
 }

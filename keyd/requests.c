@@ -27,9 +27,8 @@ static const struct request {
     enum logging logging;
     void (*handle)(struct server *s, struct conn *c, const struct proto_msg *q); /* at once, or: */
     void (*run)(struct job *j); /* on the worker, if check finds nothing, */
-    int (*check)(struct server *s, struct conn *c,
-                 struct proto_msg *q);                             /* which replies itself; then */
-    void (*done)(struct server *s, struct conn *c, struct job *j); /* c NULL: gone */
+    int (*check)(struct server *s, struct conn *c, struct proto_msg *q); /* which replies itself; then */
+    void (*done)(struct server *s, struct conn *c, struct job *j);       /* c NULL: gone */
 } requests[] = {
     {P_HELLO, ROLE_ALL, LOG_NOT, handle_hello, NULL, NULL, NULL},
     {P_INIT, ROLE_KEYADMIN, LOG_OR_REFUSE, NULL, job_init, NULL, done_init},
@@ -83,8 +82,8 @@ int request_log(struct server *s, struct conn *c, uint16_t type, int result, con
                             .pd_id = about->pd_id,
                             .result = result ? result : about->logged,
                             .detail = c ? about->detail : "the client had gone"};
-    int r = result ? audit_refusal(s->audit, &act)
-                   : audit_write(s->audit, &act, rq->logging == LOG_OR_REFUSE);
+    int r =
+        result ? audit_refusal(s->audit, &act) : audit_write(s->audit, &act, rq->logging == LOG_OR_REFUSE);
     if (r)
         log_error("audit log: %s", lfs_strerror(r));
     return rq->logging == LOG_OR_REFUSE ? r : 0;

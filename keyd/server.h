@@ -20,7 +20,8 @@
 #define STALL_MS 10000           /* a message half sent, or half taken, for so long ends the connection */
 #define OUT_BYTES_MAX (4u << 20) /* waiting for a client that does not read */
 #define ANSWERED_MAX 32u
-#define RATES_MAX 512u
+#define RATES_MAX 2048u
+#define RATES_OF_USER 512u /* as many directories as a user may lease in a minute where they are counted */
 #define MARKS_MAX 4096u
 /* Revocation, rekeying and question of each directory, once. */
 #define PUSHES_MAX (3u * (KEYSTORE_DIRS_MAX + 1))

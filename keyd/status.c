@@ -66,14 +66,30 @@ static void put_mount(struct json *j, const struct conn *c)
     json_close(j, '}');
 }
 
-static void put_mounts(struct json *j, const struct server *s, const uint8_t *volume_id)
+/* Who oversees all, and who may lease the directory, gets names and mounts; others what they mount
+ * themselves. */
+static bool sees(struct server *s, const struct conn *to, struct unlocked *u, const uint8_t *pd)
 {
+    char why[200];
+    if (to->roles & (ROLE_OPERATOR | ROLE_KEYADMIN) || to->peer.uid == 0 || to->peer.uid == geteuid())
+        return true;
+    return u && lease_allowed(s, to, u, pd, why, sizeof why) == 0;
+}
+
+static void put_mounts(struct json *j, struct server *s, const struct conn *to, const uint8_t *volume_id,
+                       struct unlocked *u)
+{
+    bool all = sees(s, to, u, u ? u->ks->root_id : NULL);
     unsigned more = 0;
     json_open(j, "mounts", '[');
     for (const struct conn *c = s->conns; c; c = c->next) {
         size_t began = j->len;
         if (!conn_mounts(c, volume_id))
             continue;
+        if (!all && c->peer.uid != to->peer.uid) {
+            more++;
+            continue;
+        }
         put_mount(j, c);
         fit(j, began, &more);
     }
@@ -105,8 +121,8 @@ static void put_lease(struct json *j, const struct conn *c, const struct lease *
     json_close(j, '}');
 }
 
-static void put_dir_leases(struct json *j, const struct server *s, const uint8_t *volume_id,
-                           const uint8_t *pd_id)
+static void put_dir_leases(struct json *j, const struct server *s, const struct conn *to, bool all,
+                           const uint8_t *volume_id, const uint8_t *pd_id)
 {
     unsigned shown = 0, more = 0;
     json_open(j, "leases", '[');
@@ -115,7 +131,7 @@ static void put_dir_leases(struct json *j, const struct server *s, const uint8_t
         size_t began = j->len;
         if (!l)
             continue;
-        if (shown++ >= LEASES_SHOWN) {
+        if ((!all && c->peer.uid != to->peer.uid) || shown++ >= LEASES_SHOWN) {
             more++;
             continue;
         }
@@ -125,15 +141,17 @@ static void put_dir_leases(struct json *j, const struct server *s, const uint8_t
     end_list(j, "leases_more", more);
 }
 
-static void put_dir(struct json *j, struct server *s, struct unlocked *u, uint32_t i)
+static void put_dir(struct json *j, struct server *s, const struct conn *to, struct unlocked *u, uint32_t i)
 {
     const struct keystore_dir *d = &u->ks->dirs[i];
     const struct keystore_dirkey *active = d->shredded ? NULL : keystore_active_dirkey(d);
     struct dir_note *n = &u->notes[i];
     const char *name = "";
+    bool all = sees(s, to, u, d->id);
     json_open(j, NULL, '{');
     put_id(j, "id", d->id);
-    volume_dir_name(s, u, n, &name);
+    if (all)
+        volume_dir_name(s, u, n, &name);
     json_string(j, "name", name);
     json_bool(j, "root", same_id(d->id, u->ks->root_id));
     json_open(j, "versions", '[');
@@ -147,19 +165,19 @@ static void put_dir(struct json *j, struct server *s, struct unlocked *u, uint32
     json_bool(j, "held", d->held);
     json_bool(j, "shredded", d->shredded);
     json_bool(j, "locked", marked(s, u->ks->volume_id, d->id, 0));
-    put_dir_leases(j, s, u->ks->volume_id, d->id);
+    put_dir_leases(j, s, to, all, u->ks->volume_id, d->id);
     put_time(j, "last_lease", n->last_lease);
     put_time(j, "last_use", n->last_use);
     json_close(j, '}');
 }
 
-static void put_dirs(struct json *j, struct server *s, struct unlocked *u)
+static void put_dirs(struct json *j, struct server *s, const struct conn *to, struct unlocked *u)
 {
     unsigned more = 0;
     json_open(j, "directories", '[');
     for (uint32_t i = 0; i < u->ks->dir_count; i++) {
         size_t began = j->len;
-        put_dir(j, s, u, i);
+        put_dir(j, s, to, u, i);
         fit(j, began, &more);
     }
     end_list(j, "directories_more", more);
@@ -182,16 +200,17 @@ static void put_unlocked(struct json *j, struct server *s, struct unlocked *u)
 }
 
 /* The mounts first: programs look for them, and there are fewer of them than of directories. */
-static void put_volume(struct json *j, struct server *s, const uint8_t *id, struct unlocked *u)
+static void put_volume(struct json *j, struct server *s, const struct conn *to, const uint8_t *id,
+                       struct unlocked *u)
 {
     json_open(j, NULL, '{');
     put_id(j, "id", id);
     json_bool(j, "unlocked", u != NULL);
     if (u)
         put_unlocked(j, s, u);
-    put_mounts(j, s, id);
+    put_mounts(j, s, to, id, u);
     if (u)
-        put_dirs(j, s, u);
+        put_dirs(j, s, to, u);
     json_close(j, '}');
 }
 
@@ -204,13 +223,13 @@ static bool listed(struct server *s, const struct conn *c)
 }
 
 /* Unlocked ones, then those that are locked and mounted, each once. */
-static void put_volumes(struct json *j, struct server *s)
+static void put_volumes(struct json *j, struct server *s, const struct conn *to)
 {
     unsigned more = 0;
     json_open(j, "volumes", '[');
     for (struct unlocked *u = s->volumes; u; u = u->next) {
         if (j->len < ROOM - VOLUME_HEAD)
-            put_volume(j, s, u->ks->volume_id, u);
+            put_volume(j, s, to, u->ks->volume_id, u);
         else
             more++;
     }
@@ -218,7 +237,7 @@ static void put_volumes(struct json *j, struct server *s)
         if (listed(s, c))
             continue;
         if (j->len < ROOM - VOLUME_HEAD)
-            put_volume(j, s, c->volume_id, NULL);
+            put_volume(j, s, to, c->volume_id, NULL);
         else
             more++;
     }
@@ -240,7 +259,7 @@ void handle_status(struct server *s, struct conn *c, const struct proto_msg *q)
         json_string(&j, "keyring_refused", lfs_strerror(vault_refusal()));
     json_bool(&j, "memory_locked", secret_memory_is_locked());
     json_number(&j, "connections", conns);
-    put_volumes(&j, s);
+    put_volumes(&j, s, c);
     json_close(&j, '}');
     struct proto_msg m = {.type = P_STATUS | P_REPLY,
                           .serial = q->serial,

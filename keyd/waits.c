@@ -101,9 +101,8 @@ static void wait_answer(struct server *s, const struct wait *w, unsigned waiting
 {
     struct conn *c = conn_find(s, w->conn_id);
     struct proto_msg m = {.type = w->type | P_REPLY, .serial = w->serial, .held = w->held};
-    struct about about = {.volume_id = w->volume_id,
-                          .pd_id = w->kind == WAIT_LOCK ? NULL : w->pd_id,
-                          .peer = &w->peer};
+    struct about about = {
+        .volume_id = w->volume_id, .pd_id = w->kind == WAIT_LOCK ? NULL : w->pd_id, .peer = &w->peer};
     char text[128];
     if (w->conn_id == 0) {
         log_own(s, w, waiting ? LFS_ERR_TIMEOUT : w->failed);

@@ -7,6 +7,8 @@
 #include "latchfs/keyslots.h"
 #include "proto.h"
 
+#include <sys/socket.h>
+
 #define WORKER_JOBS_MAX 256u
 #define WORKER_JOBS_OF_USER 16u
 /* A job that waited longer is not begun: its client would not be there any more. */
@@ -24,8 +26,8 @@ struct job {
     unsigned kdf_ms;
     uid_t uid;
     struct ucred peer; /* who asked: he may have gone when it is done */
-    bool revoked; /* the volume was locked since it was asked; only the server reads and sets it */
-    int64_t queued; /* of now_ms() of worker.c */
+    bool revoked;      /* the volume was locked since it was asked; only the server reads and sets it */
+    int64_t queued;    /* of now_ms() of worker.c */
     struct held_source held;
     /* what run is given (edits), and what it leaves */
     int result;

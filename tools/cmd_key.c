@@ -187,6 +187,8 @@ static int change(const struct key_args *a, struct target *t, enum key_edit_op o
         code = admin_begin(&t->v, &a->open, &admin);
     if (code == LFS_EXIT_OK)
         code = admin_edit(&admin, &e, NULL);
+    if (code == LFS_EXIT_OK && op != EDIT_MASTER_RETIRE)
+        code = volume_files_drop_bak(&t->v);
     if (code == LFS_EXIT_OK)
         printf("%s key version %" PRIu32 " %s\n", a->master ? "master" : "directory", e.number,
                op == EDIT_MASTER_RETIRE ? "retired" : "destroyed");

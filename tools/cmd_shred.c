@@ -5,7 +5,6 @@
 
 #include "latchfs/keyedit.h"
 
-#include <errno.h>
 #include <ftw.h>
 #include <stdio.h>
 #include <string.h>
@@ -55,14 +54,6 @@ static int confirm(const struct target *t)
         return LFS_EXIT_OK;
     return cli_fail(LFS_EXIT_USAGE, "nothing was done%s",
                     isatty(STDIN_FILENO) ? "" : ": without a terminal, --yes confirms");
-}
-
-/* The .bak is the key store of a moment ago: it would bring everything back. */
-static int drop_bak(const struct target *t)
-{
-    if ((unlinkat(t->v.dirfd, KEYSTORE_NAME ".bak", 0) == 0 || errno == ENOENT) && fsync(t->v.dirfd) == 0)
-        return LFS_EXIT_OK;
-    return cli_fail(LFS_EXIT_IO, "%s: " KEYSTORE_NAME ".bak still has the keys: remove it", t->volume);
 }
 
 /* Where its ciphertext is: the plaintext directory has the inode number of the ciphertext's. */
@@ -115,8 +106,9 @@ static int shred(const struct shred_args *a, struct target *t)
                         "%s: not in a protected directory; the root's own keys can't be shredded",
                         cli_quote(t->path, quoted, sizeof quoted));
     if (d->shredded) /* it may have been cut before the last step */
-        return drop_bak(t) == LFS_EXIT_OK ? cli_fail(LFS_EXIT_USAGE, "its keys were shredded before")
-                                          : LFS_EXIT_IO;
+        return volume_files_drop_bak(&t->v) == LFS_EXIT_OK
+                   ? cli_fail(LFS_EXIT_USAGE, "its keys were shredded before")
+                   : LFS_EXIT_IO;
     bool held = d->held;
     memcpy(e.pd, t->pd_id, ID_BYTES);
     printf("%s%s", reach, held ? reach_held : reach_plain);
@@ -127,7 +119,7 @@ static int shred(const struct shred_args *a, struct target *t)
     if (code == LFS_EXIT_OK)
         code = admin_edit(&admin, &e, NULL);
     if (code == LFS_EXIT_OK)
-        code = drop_bak(t);
+        code = volume_files_drop_bak(&t->v);
     if (code == LFS_EXIT_OK)
         printf("%s: shredded\n", words(t, quoted, sizeof quoted));
     if (code == LFS_EXIT_OK && t->rel)

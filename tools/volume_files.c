@@ -178,3 +178,12 @@ int volume_files_replace(struct volume_files *v, const char *ini, size_t len)
         return cli_fail_err(r, v->path, "'latch slot list' shows whether the key store was changed");
     return read_ini(v);
 }
+
+int volume_files_drop_bak(const struct volume_files *v)
+{
+    char quoted[PATH_MAX];
+    if ((unlinkat(v->dirfd, KEYSTORE_NAME ".bak", 0) == 0 || errno == ENOENT) && fsync(v->dirfd) == 0)
+        return LFS_EXIT_OK;
+    return cli_fail(LFS_EXIT_IO, "%s/" KEYSTORE_NAME ".bak still has the keys: remove it",
+                    cli_quote(v->path, quoted, sizeof quoted));
+}

@@ -32,6 +32,10 @@ int volume_files_lock(struct volume_files *v);
  * on failure latchfs.ini is the old or the new one, whole. v then holds the new bytes. */
 int volume_files_replace(struct volume_files *v, const char *ini, size_t len);
 
+/* After keys were destroyed: the .bak is the key store of a moment ago and would bring them back. Prints its
+ * own error; returns an exit code. */
+int volume_files_drop_bak(const struct volume_files *v);
+
 /* Writes one file of the volume durably (as above). owner: -1 to leave. 0 or an error. */
 int volume_file_put(int dirfd, const char *name, const void *data, size_t len, unsigned mode, int uid,
                     int gid);

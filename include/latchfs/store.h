@@ -168,7 +168,9 @@ int volume_rewrap(struct volume *v, const struct rotate_options *o, struct rotat
  * up by calling again. Ends as volume_rewrap: 0 only if nothing is left. */
 int volume_reencrypt(struct volume *v, const struct rotate_options *o, struct rotate_progress *out);
 
-/* Only looks: least_found and counts. */
+/* Only looks: least_found and counts. What it has seen is in place and on disk when it returns 0, but for a
+ * volume that can't be written, where the headers that lie in place count. Those of damaged files count too,
+ * as far as they can be read. LFS_ERR_BUSY: so much moved that files may have been missed. */
 int volume_scan_versions(struct volume *v, const struct rotate_options *o, struct rotate_progress *out);
 
 /* Calls fn for every node in memory (no reference is taken; fn must not call back into the store). */

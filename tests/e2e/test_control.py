@@ -9,6 +9,7 @@ import signal
 import socket
 import struct
 import threading
+import time
 
 import pytest
 
@@ -180,6 +181,25 @@ def test_one_job_at_a_time_and_a_lock_stops_it(volume):
         assert ask(m, JOB_START, bytes([REENCRYPT]) + one + struct.pack("<QI", 1024, 0))[0] == 0
         assert struct.unpack_from("<BB", ask(m, JOB_STATUS)[1]) == (REENCRYPT, 1)
         # and the unmount does not wait for it
+
+
+def test_lock_and_unmount_at_once_during_a_job(volume):
+    """The mount goes down in good order: the lock looks for the job while the unmount ends it."""
+    for round_ in range(4):
+        with volume.mount() as m:
+            write_file(m / "f", os.urandom(4 << 20))
+            root = resolve(m, "")[0]
+            assert ask(m, JOB_START, bytes([REENCRYPT]) + root + struct.pack("<QI", 65536, 0))[0] == 0
+            lock = threading.Thread(target=lambda: volume.lock("--force"))
+            lock.start()
+            time.sleep(round_ * 0.05)
+            pid = m.pid
+            os.kill(pid, signal.SIGTERM)
+            lock.join(60)
+            assert not lock.is_alive()
+            harness.wait_until(lambda: not os.path.exists(f"/proc/{pid}"), what="the daemon's end")
+            assert not m.is_mounted()
+        volume.unlock().ok()
 
 
 def test_status_while_keyd_hangs(keyd, volume):

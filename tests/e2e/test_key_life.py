@@ -97,6 +97,7 @@ def test_destroy_needs_nothing_to_need_it(volume):
         admin(volume, "backup", "forget", volume.path, str(backup["number"])).ok()
         admin(volume, "key", "destroy", m / "team", "1").ok()
         assert states(directory(volume, "team")["versions"]) == {1: "destroyed", 2: "active"}
+        assert not (volume.path / "latchfs.ini.bak").exists(), "it has the destroyed key"
         check_tree(held)
     with volume.mount():
         check_tree(held)

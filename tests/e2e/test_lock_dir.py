@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -438,6 +439,54 @@ def test_idle_volume(keyd, volume):
         volume.unlock().ok()
         harness.wait_until(lambda: errno_of(os.listdir, m.path) == 0, what="the unlock")
         assert read_file(m / "one" / "f") == b"held"
+
+
+# ---- a lock that leaves something ----
+
+EPOLL_WAITS = ("232", "281", "22")  # epoll_wait, epoll_pwait of x86-64; epoll_pwait of arm64
+PTRACE_DETACH, PTRACE_SEIZE, PTRACE_INTERRUPT = 17, 0x4206, 0x4207
+
+
+@contextmanager
+def stopped_worker(pid):
+    """One thread of the mount that waits for requests does nothing any more; all others go on."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+
+    def ptrace(what, tid):
+        if libc.ptrace(what, tid, None, None) < 0:
+            raise OSError(ctypes.get_errno(), "ptrace")
+
+    def waits_for_requests(tid):
+        with open(f"/proc/{pid}/task/{tid}/syscall") as f:
+            return f.read().split()[0] in EPOLL_WAITS
+
+    tid = next(int(t) for t in os.listdir(f"/proc/{pid}/task") if waits_for_requests(t))
+    ptrace(PTRACE_SEIZE, tid)
+    ptrace(PTRACE_INTERRUPT, tid)
+    os.waitpid(tid, 0x40000000)  # __WALL
+    try:
+        yield
+    finally:
+        ptrace(PTRACE_DETACH, tid)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="stops a thread")
+@pytest.mark.parametrize("what", ["directory", "volume"])
+def test_a_lock_that_leaves_something_says_so(keyd, volume, what):
+    """A worker that does not wipe its buffers may have plaintext: that is no lock without a rest."""
+    with volume.mount() as m:
+        protect(volume, m / "one")
+        with_policy(keyd, volume, "[lease]\nrevoke_wait_seconds = 60\n")
+        volume.unlock().ok()
+        harness.wait_until(lambda: has_lease(volume), what="the mount to lease anew")
+        with stopped_worker(m.pid):
+            result = lock(m, "one", "--force") if what == "directory" else volume.lock()
+        assert "whose programs keep what they read" in result.out, result.out + result.err
+        volume.unlock().ok()
+        if what == "directory":
+            unlock(m).ok()
+        harness.wait_until(lambda: not is_locked(m), what="the unlock")
 
 
 # ---- keyd dies, mounts come back ----

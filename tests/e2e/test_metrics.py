@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import shutil
 import struct
 import time
 
@@ -144,7 +145,9 @@ def test_a_link_in_its_place_is_not_followed(metered):
 
 def test_where_it_cannot_be_written_keyd_goes_on(home):
     home.config.write_text(f"[keyd]\nmetrics = {home.dir}/missing/file.prom\nmetrics_seconds = 1\n")
+    (home.dir / "missing").mkdir()
     client, ini = volume(home)
+    shutil.rmtree(home.dir / "missing")
     time.sleep(1.5)
     client.unlock(ini)
     assert not os.path.exists(home.dir / "missing")

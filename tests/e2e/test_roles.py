@@ -450,6 +450,23 @@ def test_a_file_that_others_write_is_refused(home):
     assert check_config(home.config).returncode == 2
 
 
+@pytest.mark.parametrize(
+    "line, words",
+    [
+        ("alert_command = /nonexistent/alarm", "alert_command is not a file that can be run"),
+        ("alert_command = /etc/passwd", "alert_command is not a file that can be run"),
+        ("alert_command = /etc", "alert_command is not a file that can be run"),
+        ("metrics = /nonexistent/latchfs.prom", "the directory of the metrics file is missing"),
+    ],
+)
+def test_an_alarm_that_cannot_come_stops_it(home, line, words):
+    home.config.write_text("[keyd]\n\n" + line + "\n")
+    p = check_config(home.config)
+    assert p.returncode == 2 and "line 3: " + words in p.stderr
+    with pytest.raises(RuntimeError, match="line 3: " + words):
+        home.start()
+
+
 def manual_examples():
     page = (TOP / "docs/keyd.ini.5").read_text().split(".SH EXAMPLES")[1]
     return [text.replace("\\-", "-") for text in re.findall(r"\.nf\n(.*?)\.fi\n", page, re.S)]
@@ -459,6 +476,8 @@ def test_the_examples_of_the_manual(workdir):
     examples = manual_examples()
     assert len(examples) == 3 and any("[approvals]" in e for e in examples)
     path = workdir / "keyd.ini"
+    examples = [text.replace("/var/lib/prometheus/node-exporter", str(workdir)) for text in examples]
+    examples = [re.sub("(?m)^alert_command = .*", "alert_command = /bin/true", text) for text in examples]
     for text in examples:
         path.write_text(text)
         p = check_config(path)
