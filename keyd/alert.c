@@ -18,7 +18,8 @@
 
 #define WINDOWS_MAX 256u
 #define DIRS_MAX 4096u      /* remembered for ALERT_BULK */
-#define RAISED_A_MINUTE 60u /* records about one user; beyond them alarms are only counted */
+#define RAISED_A_MINUTE 60u /* records; beyond them alarms are only counted */
+#define RAISED_OF_USER 20u  /* of these, about one user */
 #define RAISERS_MAX 64u
 
 struct window { /* events of one kind and one source */
@@ -47,6 +48,8 @@ struct alert {
     struct window windows[WINDOWS_MAX];
     struct seen_dir dirs[DIRS_MAX];
     uint64_t raised[ALERT_EVENTS];
+    int64_t minute;
+    unsigned this_minute;
     struct raiser raisers[RAISERS_MAX];
     uint64_t unsent; /* the helper's queue was full */
 };
@@ -181,9 +184,14 @@ static bool may_raise(struct alert *al, uint64_t who)
     }
     if (!r->count || r->who != who || now - r->since >= 60)
         *r = (struct raiser){.who = who, .since = now};
-    if (r->count >= RAISED_A_MINUTE)
+    if (now - al->minute >= 60) {
+        al->minute = now;
+        al->this_minute = 0;
+    }
+    if (r->count >= RAISED_OF_USER || al->this_minute >= RAISED_A_MINUTE)
         return false;
     r->count++;
+    al->this_minute++;
     return true;
 }
 

@@ -126,6 +126,10 @@ void handle_attach(struct server *s, struct conn *c, const struct proto_msg *q)
     c->mountpoint = path;
     c->attached = true;
     c->attached_at = ++s->moment;
+    c->leased = c->leased || lease_any(c, q->volume);
+    c->may_lease = policy_may_lease(
+        s->policy,
+        &(struct policy_ask){.uid = c->peer.uid, .gids = c->gids, .ngids = c->ngids, .volume_id = q->volume});
     memcpy(c->volume_id, q->volume, ID_BYTES);
     request_answer(s, c, &m, &about);
 }

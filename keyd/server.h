@@ -116,7 +116,7 @@ struct wait { /* a request that waits for mounts */
     enum wait_kind kind;
     uint64_t conn_id; /* 0: keyd itself, before the machine sleeps */
     struct ucred peer;
-    uint16_t type;    /* of the request */
+    uint16_t type; /* of the request */
     uint32_t serial;
     uint8_t volume_id[ID_BYTES], pd_id[ID_BYTES];
     uint32_t version;
@@ -189,7 +189,7 @@ struct about {
     const char *detail;
     const char *act;          /* NULL: the request's name */
     const struct ucred *peer; /* of a client that may have gone; else NULL */
-    int logged;      /* what the log says of a reply without error */
+    int logged;               /* what the log says of a reply without error */
 };
 /* Logs as the request asks for it. An error only where it must be logged and was not: then nothing may be
  * done. c may be NULL (gone). */

@@ -173,7 +173,7 @@ void refuse_job(struct server *s, struct conn *c, const struct job *j, int err, 
         metrics_count(s->metrics, METRIC_UNLOCK_FAILURES, 1);
         alert_note(s->alert, s->audit, ALERT_UNLOCK_FAILED, &act);
     }
-    request_refuse(s, c, j->q.type, j->q.serial, err, why, 
+    request_refuse(s, c, j->q.type, j->q.serial, err, why,
                    &(struct about){.volume_id = act.volume_id, .peer = &j->peer});
 }
 

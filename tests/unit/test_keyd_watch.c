@@ -209,6 +209,20 @@ static void command_is_not_flooded(void **state)
     drop_place(&p);
 }
 
+static void one_user_hides_no_other(void **state)
+{
+    struct place p = make_place(NULL);
+    struct audit_counts before, after;
+    assert_int_equal(alert_start(&p.policy, &p.alert), 0);
+    for (pid_t pid = 1; pid <= 200; pid++)
+        note(&p, ALERT_AUTH_FAILURES, 7, pid, 1000);
+    audit_counts(p.audit, &before);
+    note(&p, ALERT_UNLOCK_FAILED, 8, 1, 4);
+    audit_counts(p.audit, &after);
+    assert_int_equal(after.records, before.records + 1);
+    drop_place(&p);
+}
+
 static void no_command_no_helper(void **state)
 {
     struct place p = make_place(NULL);
@@ -307,8 +321,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(beyond_the_bound_once),  cmocka_unit_test(bulk_counts_directories),
         cmocka_unit_test(peers_are_remembered),   cmocka_unit_test(command_gets_them),
-        cmocka_unit_test(command_is_not_flooded), cmocka_unit_test(no_command_no_helper),
-        cmocka_unit_test(text_of_everything),     cmocka_unit_test(refuses_bad_paths),
+        cmocka_unit_test(command_is_not_flooded), cmocka_unit_test(one_user_hides_no_other),
+        cmocka_unit_test(no_command_no_helper),   cmocka_unit_test(text_of_everything),
+        cmocka_unit_test(refuses_bad_paths),
     };
     if (sodium_init() < 0)
         return 1;
