@@ -44,7 +44,7 @@ def test_largest_key_store_and_many_mounts(home):
             code, words = c.ask("edit", path, "dir-add", f"label={'n' * 60}{i}")
             if code:  # the key store is full before the list is
                 break
-        c.ok("pin", path)
+            c.ok("pin", path)
         vids.append(c.unlock(path, "keyfile" * 5, "keyfile"))
     dirs = next(v["directories"] for v in c.status()["volumes"] if v["id"] == vids[0])
     assert len(dirs) >= 128
