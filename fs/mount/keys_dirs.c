@@ -302,7 +302,7 @@ static void collect_use(const struct pd_status *st, void *arg)
 static bool is_news(const struct keys *k, uint64_t failures, const struct uses *u)
 {
     return failures != k->told_failures || u->count != k->told_count ||
-           memcmp(u->items, k->told_uses, u->count * sizeof *u->items) != 0;
+           (u->count && memcmp(u->items, k->told_uses, u->count * sizeof *u->items) != 0);
 }
 
 /* Only when something has changed since the last one. */
