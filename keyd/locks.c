@@ -53,6 +53,10 @@ void handle_lock(struct server *s, struct conn *c, const struct proto_msg *q)
     was_unlocked = worker_revoke(s->worker, q->volume) || was_unlocked;
     was_unlocked = sessions_end(s, q->volume) || was_unlocked;
     marks_remove(s, q->volume, NULL);
+    /* For mounts that look for this latch-keyd and have keys from an earlier one: they are told when they
+     * come. Without memory they are left to their grace. */
+    static const uint8_t whole[ID_BYTES];
+    mark_add(s, q->volume, whole, 0);
     if (!revoke_all(s, q->volume) && !was_unlocked)
         request_refuse(s, c, P_LOCK, q->serial, LFS_ERR_NOKEY, "the volume is locked already", &about);
     else if (!wait_add(s, WAIT_LOCK, c, q))

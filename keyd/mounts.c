@@ -132,6 +132,8 @@ void handle_attach(struct server *s, struct conn *c, const struct proto_msg *q)
         &(struct policy_ask){.uid = c->peer.uid, .gids = c->gids, .ngids = c->ngids, .volume_id = q->volume});
     memcpy(c->volume_id, q->volume, ID_BYTES);
     request_answer(s, c, &m, &about);
+    if (marked(s, q->volume, whole, 0) && !volume_find(s, q->volume))
+        push_send(s, c, P_PUSH_REVOKE, NULL); /* it was locked while this mount was not connected */
 }
 
 static void refuse_answer(struct server *s, struct conn *c, const struct proto_msg *q)

@@ -562,3 +562,21 @@ def test_lock_right_after_keyd_was_replaced(volume):
         assert errno_of(os.listdir, m / "team") == errno.ENOKEY
         volume.latch("unlock", m / "team").ok()
         assert read_file(m / "team/f") == b"x"
+
+
+def test_lock_while_the_mount_looks_for_keyd(volume):
+    """A lock that only latch-keyd knows of reaches the mount as soon as it is back, long before any grace ends."""
+    with volume.mount() as m:
+        write_file(m / "f", b"x")
+        vid = keylife.keys(volume)["volume"]
+        volume.keyd.kill()
+        volume.keyd.start()
+        volume.unlock().ok()
+        cli = harness.build_dir() / "tests/e2e/keydcli"
+        said = harness.run([cli], env=volume.keyd.env, input=f"connect {volume.keyd.socket} -\nlock {vid}\n").ok().out
+        assert [line.split()[0] for line in said.splitlines()] == ["0", "0"]
+        harness.wait_until(lambda: mounts_of(volume)[0]["locked"], 60, "the mount to lock")
+        assert errno_of(os.listdir, m.path) == errno.ENOKEY
+        volume.unlock().ok()
+        harness.wait_until(lambda: not mounts_of(volume)[0]["locked"], 60, "the mount to unlock")
+        assert read_file(m / "f") == b"x"
