@@ -19,6 +19,7 @@ from keydbox import BUILD, CLI, DENIED, KEYD, home, needs_root  # noqa: F401
 LATCH = str(BUILD / "tools/latch")
 CORRUPT, USAGE = harness.CORRUPT, harness.USAGE
 NO_VOLUME = "00" * 16
+SOME_VOLUME = "5a" * 16  # to attach to: logged each time, unlike refusals, which are counted beyond a bound
 ENOSPC = -28
 
 
@@ -53,7 +54,7 @@ def is_whole(home, key):
 def load(home, lines):
     """Clients that make keyd log as fast as it can; they end when keyd does."""
     script = home.dir / "script"
-    script.write_text(f"connect {home.socket} -\n" + f"lock {NO_VOLUME}\n" * lines)
+    script.write_text(f"connect {home.socket} -\n" + f"attach {SOME_VOLUME}\n" * lines)
     clients = []
     for _ in range(2):
         with open(script) as words:
@@ -66,7 +67,7 @@ def answered(client):
     out = client.stdout.read().decode().splitlines()
     client.stdout.close()
     client.wait(timeout=20)
-    return sum(line.startswith("-5002 ") for line in out[1:])
+    return sum(line.split()[0] == "0" for line in out[1:])
 
 
 def test_kill_in_the_middle_of_logging(home):
@@ -87,7 +88,7 @@ def test_kill_in_the_middle_of_logging(home):
     home.client(start=True)  # waits for the one that ends
     is_whole(home, key)
     assert answers > rounds, "the load did not get going"
-    assert len(acts(home, "lock")) >= answers, "an answered request is not in the log"
+    assert len(acts(home, "attach")) >= answers, "an answered request is not in the log"
     assert len(acts(home, "start")) == rounds + 3
     assert acts(home, "alarm") == []
     latch(home, "audit", "verify", "--key", key).ok()
@@ -109,6 +110,16 @@ def test_half_a_record_is_cut_off(home, cut):
     home.client(start=True)
     is_whole(home, key)
     assert "half a record" in acts(home, "audit-repair")[0]["detail"]
+
+
+def test_refusals_do_not_fill_the_log(home):
+    """What anybody can have refused at will is counted beyond sixty a minute; what must be logged still is."""
+    client = home.client(start=True)
+    for _ in range(300):
+        assert client.ask("lock", NO_VOLUME)[0] == -5002
+    assert 0 < len(acts(home, "lock")) <= 60
+    client.volume()
+    assert acts(home, "init")[-1]["result"] == "ok"
 
 
 # ---- what is done to the file ----
@@ -294,8 +305,9 @@ def test_full_disk(home):
         key = enroll(home)
         ini, _ = client.volume()
         fill(home.state / "filler")
+        busy = home.client()
         for _ in range(80):  # what is allocated ahead of the reserve
-            client.ask("lock", NO_VOLUME)
+            busy.ok("attach", SOME_VOLUME)
 
         code, why = client.ask("init", home.dir / "b.ini", "fast", "norecovery", "passphrase", "secret", "first")
         assert code == ENOSPC and "audit log" in why
@@ -306,11 +318,11 @@ def test_full_disk(home):
         assert acts(home, "unlock")[-1]["result"] == "ok"
         is_whole(home, key)
 
-        before = len(acts(home, "lock"))
+        before = len(acts(home, "attach"))
         for _ in range(400):  # beyond the reserve
-            assert client.ask("lock", NO_VOLUME)[0] == -5002
+            busy.ok("attach", SOME_VOLUME)
         is_whole(home, key)
-        logged = len(acts(home, "lock"))
+        logged = len(acts(home, "attach"))
         assert before < logged < before + 400
         home.kill_keyd()
         client = home.client(start=True)
