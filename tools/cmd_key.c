@@ -65,8 +65,8 @@ static void dir_words(const struct keystore *ks, const struct keystore_dir *d, c
     id_to_hex(d->id, hex);
     if (status)
         json_value_string(
-            json_read_get(target_status_dir(target_status_volume(status, ks->volume_id), d->id), "name"),
-            name, sizeof name);
+            json_read_get(target_status_dir(keyd_status_volume(status, ks->volume_id), d->id), "name"), name,
+            sizeof name);
     if (memcmp(d->id, ks->root_id, ID_BYTES) == 0)
         snprintf(out, 64, "(root)");
     else
@@ -212,15 +212,11 @@ static int run_destroy(const struct key_args *a, struct target *t, char **argv)
 /* latch-keyd tells the mounts and does not wait for them. */
 static void wait_for_least(const struct target *t, uint32_t version)
 {
-    struct pd_status dirs[MOUNTCTL_DIRS_MAX];
+    struct pd_status st;
     const struct timespec pause = {.tv_nsec = 20000000};
-    for (int tries = 0; t->mounted && tries < 150; tries++) {
-        size_t count = 0;
-        if (mountctl_dirs(t->socket, dirs, MOUNTCTL_DIRS_MAX, &count))
+    for (int tries = 0; tries < 150; tries++) {
+        if (!target_dir_in_mount(t, &st) || st.locked || st.least <= version)
             return;
-        for (size_t i = 0; i < count; i++)
-            if (memcmp(dirs[i].id, t->pd_id, ID_BYTES) == 0 && (dirs[i].locked || dirs[i].least <= version))
-                return;
         nanosleep(&pause, NULL);
     }
 }

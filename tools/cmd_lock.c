@@ -55,17 +55,43 @@ static bool wait_for_mounts(const uint8_t volume_id[static ID_BYTES])
     return false;
 }
 
+/* True if the mount has keys of the directory. */
+static bool dir_is_open(const struct target *t)
+{
+    struct pd_status st;
+    return target_dir_in_mount(t, &st) && !st.locked;
+}
+
+struct locking {
+    struct keyclient *kc;
+    const uint8_t *volume_id;
+    const struct target *dir; /* NULL: the whole volume */
+    bool force;               /* of a directory */
+    unsigned held;
+};
+
+static int ask_lock(struct locking *l)
+{
+    return l->dir ? keyclient_lock_dir(l->kc, l->volume_id, l->dir->pd_id, l->force, &l->held)
+                  : keyclient_lock(l->kc, l->volume_id, &l->held);
+}
+
+static bool is_open_somewhere(const struct locking *l)
+{
+    return l->dir ? dir_is_open(l->dir) : any_mount(l->volume_id, false);
+}
+
 /* A mount may hold keys from a latch-keyd that has ended, and not know the present one yet. So the mounts are
  * asked afterwards, and the lock is repeated until none has keys. */
-static int lock_all(struct keyclient *kc, const uint8_t volume_id[static ID_BYTES], unsigned *held)
+static int lock_until_none(struct locking *l)
 {
-    int r = keyclient_lock(kc, volume_id, held);
-    for (int waited = 0; (!r || r == LFS_ERR_NOKEY) && any_mount(volume_id, false); waited += 500) {
+    int r = ask_lock(l);
+    for (int waited = 0; (!r || r == LFS_ERR_NOKEY) && is_open_somewhere(l); waited += 500) {
         if (waited >= LOCK_WAIT_MS)
             return LFS_ERR_TIMEOUT;
         pause_ms(500);
-        r = keyclient_lock(kc, volume_id, held);
-        if (r == LFS_ERR_NOKEY && !any_mount(volume_id, false))
+        r = ask_lock(l);
+        if (r == LFS_ERR_NOKEY && !is_open_somewhere(l))
             return 0;
     }
     return r;
@@ -107,14 +133,16 @@ static int lock_volume(const struct target *t, bool force)
     const uint8_t *id = t->v.ks->volume_id;
     struct open_files open = {.volume_id = id};
     char quoted[PATH_MAX];
-    unsigned held = 0;
+    struct locking l = {.volume_id = id};
     mountctl_each(count_open, &open);
     if (open.count && !force)
         return held_by(open.mountpoint, (unsigned)open.count);
     int code = keyd_conn_open(any_mount(id, false), &kc);
     if (code != LFS_EXIT_OK)
         return code;
-    int r = lock_all(kc, id, &held);
+    l.kc = kc;
+    int r = lock_until_none(&l);
+    unsigned held = l.held;
     if (r)
         return keyd_conn_fail(kc, r, t->volume);
     cli_quote(t->path, quoted, sizeof quoted);
@@ -126,44 +154,17 @@ static int lock_volume(const struct target *t, bool force)
     return LFS_EXIT_OK;
 }
 
-/* True if the mount has keys of the directory. */
-static bool dir_is_open(const struct target *t)
-{
-    struct pd_status dirs[MOUNTCTL_DIRS_MAX];
-    size_t count = 0;
-    if (mountctl_dirs(t->socket, dirs, MOUNTCTL_DIRS_MAX, &count))
-        return false;
-    for (size_t i = 0; i < count; i++)
-        if (memcmp(dirs[i].id, t->pd_id, ID_BYTES) == 0)
-            return !dirs[i].locked;
-    return false;
-}
-
-/* As lock_all: a mount may have the keys from a latch-keyd that has ended. */
-static int lock_dir_all(struct keyclient *kc, const struct target *t, bool force, unsigned *held)
-{
-    int r = keyclient_lock_dir(kc, t->v.ks->volume_id, t->pd_id, force, held);
-    for (int waited = 0; (!r || r == LFS_ERR_NOKEY) && dir_is_open(t); waited += 500) {
-        if (waited >= LOCK_WAIT_MS)
-            return LFS_ERR_TIMEOUT;
-        pause_ms(500);
-        r = keyclient_lock_dir(kc, t->v.ks->volume_id, t->pd_id, force, held);
-        if (r == LFS_ERR_NOKEY && !dir_is_open(t))
-            return 0;
-    }
-    return r;
-}
-
 static int lock_dir(struct target *t, bool force)
 {
     AUTO_KEYCLIENT struct keyclient *kc = NULL;
     char quoted[PATH_MAX];
-    unsigned held = 0;
     int code = keyd_conn_open(true, &kc);
     if (code != LFS_EXIT_OK)
         return code;
     target_to_top(t);
-    int r = lock_dir_all(kc, t, force, &held);
+    struct locking l = {.kc = kc, .volume_id = t->v.ks->volume_id, .dir = t, .force = force};
+    int r = lock_until_none(&l);
+    unsigned held = l.held;
     if (r == LFS_ERR_BUSY)
         return held_by(t->path, held);
     if (r)
@@ -195,6 +196,7 @@ static int lock_by_id(const char *text, bool force, bool *is_id)
 {
     AUTO_KEYCLIENT struct keyclient *kc = NULL;
     uint8_t volume_id[ID_BYTES], pd_id[ID_BYTES];
+    struct locking l = {.volume_id = volume_id};
     unsigned held = 0;
     bool dir;
     *is_id = access(text, F_OK) != 0 && parse_ids(text, volume_id, pd_id, &dir);
@@ -203,7 +205,8 @@ static int lock_by_id(const char *text, bool force, bool *is_id)
     int code = keyd_conn_open(false, &kc);
     if (code != LFS_EXIT_OK)
         return code;
-    int r = dir ? keyclient_lock_dir(kc, volume_id, pd_id, force, &held) : lock_all(kc, volume_id, &held);
+    l.kc = kc;
+    int r = dir ? keyclient_lock_dir(kc, volume_id, pd_id, force, &held) : lock_until_none(&l);
     if (r == LFS_ERR_BUSY)
         return cli_fail(LFS_EXIT_BUSY, "%s: not locked: %u file%s open; --force locks all the same", text,
                         held, held == 1 ? " is" : "s are");

@@ -64,20 +64,23 @@ int keyd_conn_fail(const struct keyclient *kc, int err, const char *what)
     return cli_fail(lfs_exit_code(err), "%s: %s%s", cli_quote(what, quoted, sizeof quoted), words, more);
 }
 
-int keyd_conn_is_unlocked(struct keyclient *kc, const uint8_t volume_id[static ID_BYTES], bool *unlocked)
+struct json_value keyd_status_volume(const char *status, const uint8_t volume_id[static ID_BYTES])
 {
-    AUTO_FREE char *text = NULL;
+    struct json_value volumes = json_read_get(json_read(status, strlen(status)), "volumes");
     char want[2 * ID_BYTES + 1], id[2 * ID_BYTES + 1];
-    int r = keyclient_status(kc, &text);
-    if (r)
-        return r;
-    struct json_value volumes = json_read_get(json_read(text, strlen(text)), "volumes");
-    bool found = false;
     id_to_hex(volume_id, want);
     for (struct json_value v = json_read_next(volumes, (struct json_value){0}); json_value_there(v);
          v = json_read_next(volumes, v))
-        found |= strcmp(json_value_string(json_read_get(v, "id"), id, sizeof id), want) == 0 &&
-                 json_value_is_true(json_read_get(v, "unlocked"));
-    *unlocked = found;
-    return 0;
+        if (strcmp(json_value_string(json_read_get(v, "id"), id, sizeof id), want) == 0)
+            return v;
+    return (struct json_value){0};
+}
+
+int keyd_conn_is_unlocked(struct keyclient *kc, const uint8_t volume_id[static ID_BYTES], bool *unlocked)
+{
+    AUTO_FREE char *text = NULL;
+    int r = keyclient_status(kc, &text);
+    if (!r)
+        *unlocked = json_value_is_true(json_read_get(keyd_status_volume(text, volume_id), "unlocked"));
+    return r;
 }

@@ -16,6 +16,10 @@ bool keyd_conn_is_absent(int err);
 /* "latch: WHAT: reason" with keyd's own words where it gave some; the exit code of err. */
 int keyd_conn_fail(const struct keyclient *kc, int err, const char *what);
 
+/* The object of one volume in latch-keyd's status text (json_read.h); absent if it is not there. */
+struct json_value;
+struct json_value keyd_status_volume(const char *status, const uint8_t volume_id[static ID_BYTES]);
+
 /* True in *unlocked if keyd holds the volume's keys now. 0 or an error. */
 int keyd_conn_is_unlocked(struct keyclient *kc, const uint8_t volume_id[static ID_BYTES], bool *unlocked);
 

@@ -94,14 +94,8 @@ static bool is_the_same(const struct target *t, const struct rotate_job *j)
 /* The mount has keys of the directory, but older ones. */
 static bool has_older(const struct target *t, uint32_t version)
 {
-    struct pd_status dirs[MOUNTCTL_DIRS_MAX];
-    size_t count = 0;
-    if (mountctl_dirs(t->socket, dirs, MOUNTCTL_DIRS_MAX, &count))
-        return false;
-    for (size_t i = 0; i < count; i++)
-        if (memcmp(dirs[i].id, t->pd_id, ID_BYTES) == 0)
-            return !dirs[i].locked && dirs[i].active < version;
-    return false;
+    struct pd_status st;
+    return target_dir_in_mount(t, &st) && !st.locked && st.active < version;
 }
 
 /* A mount that lost its latch-keyd gets the new keys when it has found the present one. */
@@ -193,7 +187,7 @@ static int run_here(struct target *t, struct keyclient *kc, const struct rotate_
 static int fail(const struct target *t, struct keyclient *kc, int err, const struct rotate_progress *p)
 {
     char quoted[PATH_MAX];
-    target_words(t, quoted, sizeof quoted);
+    cli_quote(t->path, quoted, sizeof quoted);
     if (err == -EINTR)
         return cli_fail(LFS_EXIT_FAILURE, "%s: stopped; run the same command again to go on", quoted);
     if (p->damaged)

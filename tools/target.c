@@ -123,19 +123,22 @@ void target_to_top(struct target *t)
     }
 }
 
-/* ---- naming a directory ---- */
-
-struct json_value target_status_volume(const char *status, const uint8_t volume_id[static ID_BYTES])
+bool target_dir_in_mount(const struct target *t, struct pd_status *out)
 {
-    struct json_value volumes = json_read_get(json_read(status, strlen(status)), "volumes");
-    char want[2 * ID_BYTES + 1], id[2 * ID_BYTES + 1];
-    id_to_hex(volume_id, want);
-    for (struct json_value v = json_read_next(volumes, (struct json_value){0}); json_value_there(v);
-         v = json_read_next(volumes, v))
-        if (strcmp(json_value_string(json_read_get(v, "id"), id, sizeof id), want) == 0)
-            return v;
-    return (struct json_value){0};
+    struct pd_status dirs[MOUNTCTL_DIRS_MAX];
+    size_t count = 0;
+    if (!t->mounted || mountctl_dirs(t->socket, dirs, MOUNTCTL_DIRS_MAX, &count))
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        if (memcmp(dirs[i].id, t->pd_id, ID_BYTES) != 0)
+            continue;
+        *out = dirs[i];
+        return true;
+    }
+    return false;
 }
+
+/* ---- naming a directory ---- */
 
 static struct json_value find_dir(struct json_value volume, const char *key, const char *want)
 {
@@ -166,7 +169,7 @@ static int choose_by_name(struct target *t, const char *name)
     int r = keyclient_status(kc, &status);
     if (r)
         return keyd_conn_fail(kc, r, "latch-keyd");
-    struct json_value d = find_dir(target_status_volume(status, t->v.ks->volume_id), "name", name);
+    struct json_value d = find_dir(keyd_status_volume(status, t->v.ks->volume_id), "name", name);
     json_value_string(json_read_get(d, "id"), id, sizeof id);
     if (json_value_there(d) && id_from_hex(id, t->pd_id))
         return LFS_EXIT_OK;
@@ -190,9 +193,4 @@ int target_choose(struct target *t, const char *name_or_id)
 bool target_is_root(const struct target *t)
 {
     return memcmp(t->pd_id, t->v.ks->root_id, ID_BYTES) == 0;
-}
-
-const char *target_words(const struct target *t, char *out, size_t len)
-{
-    return cli_quote(t->path, out, len);
 }

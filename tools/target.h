@@ -36,15 +36,15 @@ int target_choose(struct target *t, const char *name_or_id);
 /* Cuts path back to the topmost directory of its protected directory. */
 void target_to_top(struct target *t);
 
+/* How the mount has the chosen protected directory; false if it is not mounted, does not answer or knows
+ * nothing of it. */
+bool target_dir_in_mount(const struct target *t, struct pd_status *out);
+
 /* True for the protected directory of the volume's root. */
 bool target_is_root(const struct target *t);
 
-/* How to call the chosen protected directory in a line for people: what the user gave, quoted. */
-const char *target_words(const struct target *t, char *out, size_t len);
-
-/* latch-keyd's object of one volume or directory in its status text (json_read.h); absent if not there. */
+/* The object of one protected directory in that of its volume (keyd_status_volume); absent if not there. */
 struct json_value;
-struct json_value target_status_volume(const char *status, const uint8_t volume_id[static ID_BYTES]);
 struct json_value target_status_dir(struct json_value volume, const uint8_t pd_id[static ID_BYTES]);
 
 #endif
