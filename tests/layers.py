@@ -13,7 +13,7 @@ from pathlib import Path
 HEADERS = {
     "fs/base": "buf crc32c err io log rangeset secret",
     "fs/format": "aead dirrec format header jentry keyset keystore keywrap layout name record symlink xattr",
-    "fs/store": "store",
+    "fs/store": "check store",
     "keyd/client": "keyclient keyedit",
     "keyd": "auditlog keyslots",
     "fs/mount": "mountctl",
@@ -27,12 +27,13 @@ MAY_USE = {
     "keyd/client": ["fs/base", "fs/format"],
     "keyd": ["fs/base", "fs/format", "keyd/client"],
     "fs/mount": ["fs/base", "fs/format", "fs/store", "keyd/client"],
+    "fs/view": ["fs/base", "fs/format", "fs/store", "keyd/client"],
     "tools": ["fs/base", "fs/format", "fs/store", "keyd/client", "keyd", "fs/mount"],
 }
 
 # Headers of libraries that one layer only may use.
 LIBRARIES = {
-    r"fuse": ["fs/mount"],
+    r"fuse": ["fs/mount", "fs/view"],
     r"keyutils\.h": ["keyd"],
     r"openssl/": ["fs/format"],
     r"systemd/": ["keyd", "fs/mount"],

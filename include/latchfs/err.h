@@ -47,6 +47,7 @@ enum lfs_exit {
     LFS_EXIT_BUSY = 7,       /* in use: mounted already, mount point busy, lock held */
     LFS_EXIT_NOTVOLUME = 8,  /* no volume there */
     LFS_EXIT_APPROVAL = 9,   /* waits for the approval of others */
+    LFS_EXIT_REPAIRED = 10,  /* fsck --repair: there was damage, and all of it was repaired */
 };
 
 /* The exit code for err (0 -> LFS_EXIT_OK). */

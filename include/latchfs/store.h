@@ -32,6 +32,9 @@ struct volume_options {
     bool kernel_times;      /* a write leaves mtime alone: the kernel sends it (writeback cache) */
     unsigned flush_seconds; /* the flusher's period; 0: 5 */
     bool no_flusher;        /* the caller calls volume_checkpoint itself (tests) */
+    unsigned seal_seconds;  /* how long a file must have been idle before it is sealed; 0: 30 */
+    bool bypass_journal;    /* everything goes in place at once, without any promise: to measure what the
+                               journal costs (tests/bench) */
 };
 
 struct replay_report {
@@ -60,6 +63,29 @@ int volume_close(struct volume *v);
 /* Everything durable and in place (syncfs, freeze, lock, before unmount). */
 int volume_checkpoint(struct volume *v);
 
+/* Freeze: everything durable and in place, the journal empty, and no change to the backing directory until
+ * thaw: changes wait (reads go on). So a snapshot of the volume taken meanwhile is a clean one. It ends by
+ * itself after seconds (1..3600). LFS_ERR_BUSY when it is frozen already; LFS_ERR_NOKEY while locked. The
+ * caller makes the kernel write its dirty pages out first (syncfs on the mount). Thaw: -EINVAL if the volume
+ * is not frozen (any more): what was copied since then may not be consistent. */
+int volume_freeze(struct volume *v, unsigned seconds);
+int volume_thaw(struct volume *v);
+bool volume_is_frozen(const struct volume *v); /* [locked] */
+
+/* Seals every file that waits for a seal, idle or not, but for those that are open for writing. Part of
+ * volume_close. */
+int volume_seal_all(struct volume *v);
+
+/* The ciphertext path of a node's known place, relative to the volume, "" for its root. -ESTALE,
+ * -ENAMETOOLONG.
+ */
+int node_cipher_path(struct node *n, char *path, size_t size);
+
+/* The node and its plaintext path of a ciphertext path relative to the volume, with a reference: what a
+ * backup tool names. -ENOENT, LFS_ERR_AUTH where a name does not decrypt. plain: PATH_MAX bytes. */
+int volume_find_cipher(struct volume *v, const char *cipher_path, struct node **out, char *plain,
+                       size_t size);
+
 /* True once a failed sync has turned the volume read-only (every change then fails with -EROFS). [locked] */
 bool volume_is_readonly(const struct volume *v);
 
@@ -68,6 +94,9 @@ struct volume_stats {
     uint64_t journal_bytes, journal_used;
     uint64_t auth_failures; /* corrupt or unauthentic data seen since mount */
     uint64_t checkpoints, journal_syncs;
+    uint64_t seals, seals_waiting; /* made since mount; files that wait for one */
+    uint64_t checkpoint_at;        /* seconds since 1970 when the last checkpoint ended; 0: none yet */
+    int failed_sync;               /* the error that turned the volume read-only, or 0 */
 };
 void volume_stats(struct volume *v, struct volume_stats *out); /* [locked] */
 
