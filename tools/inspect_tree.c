@@ -106,7 +106,7 @@ int inspect_dirrec(const struct inspected *f)
     if (memcmp(d.parent[0], d.id, ID_BYTES) == 0)
         inspect_line("place", "root of the volume");
     if (memcmp(d.parent[1], none, ID_BYTES) != 0)
-        inspect_id("moving to", d.parent[1]);
+        inspect_id(memcmp(d.parent[0], d.parent[1], ID_BYTES) ? "moving to" : "renamed in", d.parent[1]);
     inspect_id("protected directory", d.pd_id);
     return LFS_EXIT_OK;
 }

@@ -179,6 +179,7 @@ static int make_dir(const struct entry *e, mode_t mode, struct stat *st, struct 
     tmp_name(v, tmp);
     randombytes_buf(d.id, ID_BYTES);
     memcpy(d.parent[0], e->id, ID_BYTES);
+    dirrec_name_tag(e->cn.stored, d.name[0]);
     memcpy(d.pd_id, e->pd->id, ID_BYTES);
     if (mkdirat(e->fd, tmp, mode & 07777))
         return -errno;

@@ -53,11 +53,6 @@ int record_read(struct volume *v, int fd, struct dirrec *out, struct pd **pd)
     return r;
 }
 
-bool record_fits(const struct dirrec *d, const uint8_t parent[static ID_BYTES])
-{
-    return memcmp(d->parent[0], parent, ID_BYTES) == 0 || memcmp(d->parent[1], parent, ID_BYTES) == 0;
-}
-
 int record_create(struct volume *v, int fd, const struct dirrec *d, const struct pd_keys *keys)
 {
     uint8_t bytes[DIRREC_BYTES];
@@ -131,7 +126,7 @@ static int read_of(struct node *dir, struct dirrec *d, struct pd **pd)
     return r;
 }
 
-int record_check_parent(struct node *dir, struct node *parent)
+int record_check_place(struct node *dir, struct node *parent, const char *stored)
 {
     struct dirrec d;
     struct pd *pd;
@@ -139,37 +134,44 @@ int record_check_parent(struct node *dir, struct node *parent)
     int r = node_dir_id(parent, id);
     if (!r)
         r = read_of(dir, &d, &pd);
-    if (!r && !record_fits(&d, id))
+    if (!r && !dirrec_is_at(&d, id, stored))
         r = LFS_ERR_AUTH;
     return r;
 }
 
-/* The parent's id is known. */
-static int load_one(struct node *dir, const uint8_t *parent_id)
+/* Where a directory stands: its parent's id and its own name there, none for the root. */
+struct standing {
+    uint8_t parent[ID_BYTES];
+    char stored[NAME_CIPHER_MAX + 1];
+};
+
+static int load_one(struct node *dir, const struct standing *at)
 {
     struct dirrec d;
     struct pd *pd;
     int r = read_of(dir, &d, &pd);
     if (r)
         return r;
-    if (!record_fits(&d, parent_id ? parent_id : d.id))
+    bool fits = at->stored[0] ? dirrec_is_at(&d, at->parent, at->stored) : dirrec_is_at(&d, d.id, NULL);
+    if (!fits)
         return LFS_ERR_AUTH;
     node_set_dir_id(dir, d.id, pd);
     return 0;
 }
 
-/* The highest directory from dir up that is not loaded (referenced), and its parent's id unless it is the
- * root. */
-static int first_unloaded(struct node *dir, struct node **out, uint8_t parent_id[static ID_BYTES])
+/* The highest directory from dir up that is not loaded (referenced), and where it stands. */
+static int first_unloaded(struct node *dir, struct node **out, struct standing *at)
 {
     struct volume *v = dir->vol;
     int r = 0;
     pthread_rwlock_rdlock(&v->tree_lock);
     while (dir->parent && !dir->parent->dir_loaded)
         dir = dir->parent;
-    if (dir->parent)
-        memcpy(parent_id, dir->parent->dir_id, ID_BYTES);
-    else if (dir != v->root)
+    *at = (struct standing){.stored = ""};
+    if (dir->parent && strlen(dir->stored) < sizeof at->stored) {
+        memcpy(at->parent, dir->parent->dir_id, ID_BYTES);
+        memcpy(at->stored, dir->stored, strlen(dir->stored) + 1);
+    } else if (dir != v->root)
         r = -ESTALE;
     if (!r) {
         node_ref(dir);
@@ -181,13 +183,13 @@ static int first_unloaded(struct node *dir, struct node **out, uint8_t parent_id
 
 int node_dir_id(struct node *dir, uint8_t id[static ID_BYTES])
 {
-    uint8_t parent_id[ID_BYTES];
+    struct standing at;
     while (!dir->dir_loaded) {
         struct node *next;
-        int r = first_unloaded(dir, &next, parent_id);
+        int r = first_unloaded(dir, &next, &at);
         if (r)
             return r;
-        r = load_one(next, next == dir->vol->root ? NULL : parent_id);
+        r = load_one(next, &at);
         node_unref(next, 1);
         if (r)
             return r;

@@ -39,11 +39,10 @@ static bool is_at(const struct node *n, const struct node *parent, const char *s
     return n->parent == parent && n->stored && strcmp(n->stored, stored) == 0;
 }
 
-static bool is_at_locked(struct node *n, const struct node *parent, const char *stored, bool *other_dir)
+static bool is_at_locked(struct node *n, const struct node *parent, const char *stored)
 {
     pthread_rwlock_rdlock(&n->vol->tree_lock);
     bool same = is_at(n, parent, stored);
-    *other_dir = n->parent != parent;
     pthread_rwlock_unlock(&n->vol->tree_lock);
     return same;
 }
@@ -51,11 +50,10 @@ static bool is_at_locked(struct node *n, const struct node *parent, const char *
 int place_set(struct node *n, struct node *parent, const char *stored)
 {
     struct place p;
-    bool other_dir;
-    if (n == n->vol->root || is_at_locked(n, parent, stored, &other_dir))
+    if (n == n->vol->root || is_at_locked(n, parent, stored))
         return n == n->vol->root ? LFS_ERR_CORRUPT : 0;
-    /* A directory that turns up elsewhere without our having moved it must be the record's child. */
-    int r = other_dir && n->dir_loaded ? record_check_parent(n, parent) : 0;
+    /* A directory that turns up elsewhere without our having moved it must be there by its record. */
+    int r = n->dir_loaded ? record_check_place(n, parent, stored) : 0;
     if (!r)
         r = place_new(parent, stored, &p);
     if (r)

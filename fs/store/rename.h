@@ -12,8 +12,8 @@ struct side {
     struct node *n; /* of what stands there, if known; referenced */
 };
 
-/* What an object needs that goes from one directory to another: a directory names both parents in its record
- * while it moves; a symlink is made anew under a temporary name. Nothing for files. */
+/* What an object needs that moves: a directory names both places in its record, also within one parent; a
+ * symlink that goes to another directory is made anew under a temporary name. Nothing for files. */
 struct crossing {
     enum { CROSS_NONE, CROSS_DIR, CROSS_LINK } kind;
     const struct side *from, *to;

@@ -1,4 +1,4 @@
-/* What moves to another directory. */
+/* What moves to another directory, and directories that get another name. */
 #include "fs/store/rename.h"
 
 #include "latchfs/symlink.h"
@@ -9,6 +9,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+static void record_place(struct dirrec *d, int i, const struct entry *e)
+{
+    memcpy(d->parent[i], e->id, ID_BYTES);
+    dirrec_name_tag(e->cn.stored, d->name[i]);
+}
 
 static int begin_dir(struct crossing *c)
 {
@@ -24,12 +30,12 @@ static int begin_dir(struct crossing *c)
     c->keys = pd_keys(pd);
     if (!r && !c->keys)
         r = LFS_ERR_NOKEY;
-    if (!r && !record_fits(&c->rec, c->from->e.id))
+    if (!r && !dirrec_is_at(&c->rec, c->from->e.id, c->from->e.cn.stored))
         r = LFS_ERR_AUTH;
     if (!r) {
         both = c->rec;
-        memcpy(both.parent[0], c->from->e.id, ID_BYTES);
-        memcpy(both.parent[1], c->to->e.id, ID_BYTES);
+        record_place(&both, 0, &c->from->e);
+        record_place(&both, 1, &c->to->e);
         r = record_update(v, c->fd, &both, c->keys, true);
     }
     if (r) {
@@ -62,17 +68,14 @@ static int begin_link(struct crossing *c)
 int crossing_begin(const struct side *from, const struct side *to, struct crossing *c)
 {
     *c = (struct crossing){.kind = CROSS_NONE, .from = from, .to = to, .fd = -1};
-    if (from->e.dir == to->e.dir)
-        return 0;
     int r = 0;
-    if (S_ISDIR(from->st.st_mode))
+    if (S_ISDIR(from->st.st_mode)) {
         r = begin_dir(c);
-    else if (S_ISLNK(from->st.st_mode))
+        c->kind = r ? CROSS_NONE : CROSS_DIR;
+    } else if (S_ISLNK(from->st.st_mode) && from->e.dir != to->e.dir) {
         r = begin_link(c);
-    if (!r && S_ISDIR(from->st.st_mode))
-        c->kind = CROSS_DIR;
-    else if (!r && S_ISLNK(from->st.st_mode))
-        c->kind = CROSS_LINK;
+        c->kind = r ? CROSS_NONE : CROSS_LINK;
+    }
     return r;
 }
 
@@ -87,17 +90,20 @@ void crossing_abort(struct crossing *c)
     c->kind = CROSS_NONE;
 }
 
-/* Until the move is known to be on disk the record names both parents, and may do so for ever. */
+/* Until the move is known to be on disk the record names both places, and may do so for ever: within one
+ * parent nobody waits for it. */
 static int finish_dir(struct crossing *c)
 {
     struct volume *v = c->from->e.dir->vol;
     struct dirrec d = c->rec;
-    memcpy(d.parent[0], c->to->e.id, ID_BYTES);
+    bool settle = c->from->e.dir != c->to->e.dir;
+    record_place(&d, 0, &c->to->e);
     memset(d.parent[1], 0, ID_BYTES);
-    int r = dir_fd_sync(v, c->to->e.fd);
-    if (!r)
+    memset(d.name[1], 0, DIRREC_NAME_BYTES);
+    int r = settle ? dir_fd_sync(v, c->to->e.fd) : 0;
+    if (!r && settle)
         r = dir_fd_sync(v, c->from->e.fd);
-    if (!r)
+    if (!r && settle)
         r = record_update(v, c->fd, &d, c->keys, false);
     close(c->fd);
     return r;

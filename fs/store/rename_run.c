@@ -122,7 +122,7 @@ static int swap_and_place(struct side *from, struct side *to, const char *tmp, i
     return r;
 }
 
-/* Both records name both parents while either directory may be seen at either name. */
+/* Both records name both places while either directory may be seen at either name. */
 static int move_over_dir(struct side *from, struct side *to, struct victim *w)
 {
     struct volume *v = from->e.dir->vol;

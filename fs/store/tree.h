@@ -185,7 +185,6 @@ int link_fix_size(int dirfd, const char *stored, struct stat *st);
 int record_claim(struct volume *v, int fd, struct dirrec *out);
 /* Reads and checks it. LFS_ERR_NOKEY if the keys it asks for are not here. */
 int record_read(struct volume *v, int fd, struct dirrec *out, struct pd **pd);
-bool record_fits(const struct dirrec *d, const uint8_t parent[static ID_BYTES]);
 /* Writes a new directory's record, synced with the directory. */
 int record_create(struct volume *v, int fd, const struct dirrec *d, const struct pd_keys *keys);
 /* Overwrites it, synced if asked. */
@@ -194,8 +193,8 @@ int record_update(struct volume *v, int fd, const struct dirrec *d, const struct
 int record_replace(struct volume *v, int fd, const struct dirrec *d, const struct pd_keys *keys);
 /* node_dir_id for a look at the entries: LFS_ERR_NOKEY too while they are being locked. */
 int node_dir_enter(struct node *dir, uint8_t id[static ID_BYTES]);
-/* LFS_ERR_AUTH unless the record of dir names parent. */
-int record_check_parent(struct node *dir, struct node *parent);
+/* LFS_ERR_AUTH unless the record of dir says that it stands in parent under this name. */
+int record_check_place(struct node *dir, struct node *parent, const char *stored);
 void node_set_dir_id(struct node *dir, const uint8_t id[static ID_BYTES], struct pd *pd);
 
 /* ---- removal (discard.c, victim.c) ---- */

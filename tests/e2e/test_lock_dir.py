@@ -281,13 +281,14 @@ def test_moving_across_is_copying(m):
     assert read_file(m / "other" / "copy" / "random1") == pattern(1, 1)
 
 
-def test_a_locked_top_can_be_renamed(m):
-    """Its name belongs to the directory it stands in."""
+def test_a_locked_top_keeps_its_name(m):
+    """Its record names its place, and only its own keys can write that."""
     write_file(m / "one" / "f", b"content")
     lock(m).ok()
+    assert errno_of(os.rename, m / "one", m / "moved") == errno.ENOKEY
+    assert is_locked(m, "one")
+    unlock(m, "one").ok()
     os.rename(m / "one", m / "moved")
-    assert is_locked(m, "moved")
-    unlock(m, "moved").ok()
     assert read_file(m / "moved" / "f") == b"content"
 
 

@@ -531,18 +531,22 @@ def read_small(path, limit):
 
 class Directory:
     def __init__(self, path, keys, parent):
+        """parent: the id of the directory it stands in, None for the root of the volume."""
         self.path = path
         raw = read_small(os.path.join(path, b"latchfs.dir"), 512)
         need(len(raw) == 512 and raw[:8] == b"LATCHDIR", "no directory record")
         need(struct.unpack_from("<HH", raw, 8) == (1, 0), "directory record of another version")
-        need(not any(raw[12:16] + raw[80:480]), "reserved bytes of a directory record")
+        need(not any(raw[12:16] + raw[80:128] + raw[160:480]), "reserved bytes of a directory record")
         self.id, parents, pd = raw[16:32], (raw[32:48], raw[48:64]), raw[64:80]
+        places = tuple(zip(parents, (raw[128:144], raw[144:160])))
         need(any(self.id) and any(parents[0]), "impossible directory record")
+        need(all(any(p) == any(n) for p, n in places[(parents[0] == self.id):]), "impossible directory record")
         need(pd in keys.directories, "unknown protected directory")
         self.protected = keys.directories[pd]
         need(isinstance(self.protected, Protected), self.protected)
         need(blake(raw[:480], self.protected.record) == raw[480:], "the directory record's MAC")
-        need((parent or self.id) in parents, "the directory stands at another place than its record says")
+        here = (parent, blake(os.path.basename(path), size=16)) if parent else (self.id, bytes(16))
+        need(here in places, "the directory stands at another place than its record says")
 
     def decrypt_name(self, stored):
         """The plaintext name, or None for what is no entry."""

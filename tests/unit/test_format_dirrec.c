@@ -25,6 +25,8 @@ static void check_known(const uint8_t *bytes, bool moving)
     assert_memory_equal(d.id, dirrec_id, ID_BYTES);
     assert_memory_equal(d.parent[0], dirrec_parent_0, ID_BYTES);
     assert_memory_equal(d.parent[1], moving ? dirrec_parent_1 : none, ID_BYTES);
+    assert_memory_equal(d.name[0], dirrec_name_0, DIRREC_NAME_BYTES);
+    assert_memory_equal(d.name[1], moving ? dirrec_name_1 : none, DIRREC_NAME_BYTES);
     assert_memory_equal(d.pd_id, dirrec_pd_id, ID_BYTES);
     assert_int_equal(dirrec_check(bytes, &keys), 0);
     dirrec_encode(&d, &keys, out);
@@ -72,6 +74,23 @@ static void expect_parse(size_t at, uint8_t value, size_t count, int want)
     assert_string_equal((char *)d.id, "untouched");
 }
 
+static void test_places(void **state)
+{
+    struct dirrec d = {.id = "i", .parent = {"p", "q"}};
+    dirrec_name_tag("one", d.name[0]);
+    dirrec_name_tag("two", d.name[1]);
+    uint8_t p[ID_BYTES] = "p", q[ID_BYTES] = "q", i[ID_BYTES] = "i";
+    assert_true(dirrec_is_at(&d, p, "one"));
+    assert_true(dirrec_is_at(&d, q, "two"));
+    assert_false(dirrec_is_at(&d, p, "two"));
+    assert_false(dirrec_is_at(&d, q, "one"));
+    assert_false(dirrec_is_at(&d, i, "one"));
+    assert_false(dirrec_is_at(&d, p, NULL));
+    struct dirrec root = {.id = "i", .parent = {"i"}};
+    assert_true(dirrec_is_at(&root, i, NULL));
+    assert_false(dirrec_is_at(&root, i, "one"));
+}
+
 static void test_impossible_fields(void **state)
 {
     expect_parse(0, 'X', 1, LFS_ERR_CORRUPT);
@@ -79,8 +98,13 @@ static void test_impossible_fields(void **state)
     expect_parse(10, 1, 1, LFS_ERR_UNSUPPORTED);
     expect_parse(16, 0, ID_BYTES, LFS_ERR_CORRUPT);
     expect_parse(32, 0, ID_BYTES, LFS_ERR_CORRUPT);
-    for (size_t at = 80; at < 480; at++)
+    for (size_t at = 80; at < 128; at++)
         expect_parse(at, 1, 1, LFS_ERR_CORRUPT);
+    for (size_t at = 160; at < 480; at++)
+        expect_parse(at, 1, 1, LFS_ERR_CORRUPT);
+    expect_parse(128, 0, DIRREC_NAME_BYTES, LFS_ERR_CORRUPT); /* a parent without a name */
+    expect_parse(144, 1, 1, LFS_ERR_CORRUPT);                 /* a name without a parent */
+    expect_parse(48, 1, 1, LFS_ERR_CORRUPT);
     for (size_t at = 12; at < 16; at++)
         expect_parse(at, 1, 1, LFS_ERR_CORRUPT);
 }
@@ -91,6 +115,7 @@ int main(void)
         cmocka_unit_test(test_known_answers),
         cmocka_unit_test(test_other_key),
         cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_places),
         cmocka_unit_test(test_impossible_fields),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);

@@ -173,17 +173,24 @@ static void test_replaced_file_stays_usable(void **state)
 
 /* ---- records of directories that move ---- */
 
-static int open_record(const char *path)
+static void backing_path(const char *path, char stored[static PATH_MAX])
 {
-    char cmd[256], stored[512];
+    char cmd[256];
     struct node *n = must_walk(path);
     snprintf(cmd, sizeof cmd, "find %s -inum %llu", volume_dir, (unsigned long long)node_ino(n));
     node_unref(n, 1);
     FILE *p = popen(cmd, "r");
-    assert_non_null(fgets(stored, 400, p));
+    assert_non_null(fgets(stored, PATH_MAX, p));
     pclose(p);
-    strcpy(stored + strcspn(stored, "\n"), "/" DIRREC_NAME);
-    int fd = open(stored, O_RDWR);
+    stored[strcspn(stored, "\n")] = '\0';
+}
+
+static int open_record(const char *path)
+{
+    char stored[PATH_MAX], record[PATH_MAX + sizeof DIRREC_NAME + 1];
+    backing_path(path, stored);
+    snprintf(record, sizeof record, "%s/" DIRREC_NAME, stored);
+    int fd = open(record, O_RDWR);
     assert_true(fd >= 0);
     return fd;
 }
@@ -256,9 +263,12 @@ static void test_record_of_both_parents(void **state)
     assert_int_equal(both_write("a/d/f", "f"), 0);
     struct dirrec d = record_of("a/d"), b = record_of("b"), root = record_of("");
     memcpy(d.parent[1], b.id, ID_BYTES);
+    dirrec_name_tag("elsewhere", d.name[1]);
     put_record("a/d", &d);
     reopen_volume();
     compare_all();
+    memcpy(d.name[1], d.name[0], DIRREC_NAME_BYTES);
+    dirrec_name_tag("elsewhere", d.name[0]);
     memcpy(d.parent[0], b.id, ID_BYTES);
     memcpy(d.parent[1], record_of("a").id, ID_BYTES);
     put_record("a/d", &d);
@@ -278,6 +288,54 @@ static void test_record_of_both_parents(void **state)
     struct node *to = volume_root(v);
     assert_int_equal(node_rename(n, "d", to, "d", 0), LFS_ERR_AUTH);
     node_unref(n, 1);
+}
+
+/* Another name within the parent: the record has both, until the next change. */
+static void test_record_of_both_names(void **state)
+{
+    assert_int_equal(both_mkdir("a", 0755), 0);
+    assert_int_equal(both_write("a/f", "f"), 0);
+    struct dirrec was = record_of("a");
+    assert_int_equal(both_rename("a", "b", 0), 0);
+    struct dirrec d = record_of("b");
+    assert_memory_equal(d.parent[1], was.parent[0], ID_BYTES);
+    assert_memory_equal(d.name[0], was.name[0], DIRREC_NAME_BYTES);
+    reopen_volume();
+    compare_all();
+    assert_int_equal(both_rename("b", "c", 0), 0);
+    assert_memory_equal(record_of("c").name[0], d.name[1], DIRREC_NAME_BYTES);
+    assert_int_equal(both_mkdir("d", 0755), 0);
+    assert_int_equal(both_rename("c", "d", RENAME_EXCHANGE), 0);
+    assert_int_equal(both_rename("d", "e", 0), 0);
+    reopen_volume();
+    compare_all();
+}
+
+static void check_refused(const char *path)
+{
+    struct stat st;
+    struct node *n = must_walk(path), *f;
+    assert_int_equal(node_lookup(n, "f", &st, &f), LFS_ERR_AUTH);
+    assert_int_equal(node_mkdir(n, "g", 0755, &st, &f), LFS_ERR_AUTH);
+    node_unref(n, 1);
+}
+
+/* Directories that change names behind our back are not taken for each other. */
+static void test_siblings_exchanged(void **state)
+{
+    char a[PATH_MAX], b[PATH_MAX];
+    assert_int_equal(both_mkdir("a", 0755), 0);
+    assert_int_equal(both_mkdir("b", 0755), 0);
+    assert_int_equal(both_write("a/f", "f"), 0);
+    backing_path("a", a);
+    backing_path("b", b);
+    reopen_volume();
+    assert_int_equal(renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE), 0);
+    check_refused("a");
+    check_refused("b");
+    assert_int_equal(renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE), 0);
+    reopen_volume();
+    compare_all();
 }
 
 /* Another protected directory: its keys are not here. */
@@ -311,6 +369,8 @@ int main(void)
         RENAME_TEST(test_record_follows),
         RENAME_TEST(test_record_of_a_failed_move),
         RENAME_TEST(test_record_of_both_parents),
+        RENAME_TEST(test_record_of_both_names),
+        RENAME_TEST(test_siblings_exchanged),
         RENAME_TEST(test_record_of_another_protected_directory),
     };
     umask(022);

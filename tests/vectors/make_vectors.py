@@ -215,10 +215,13 @@ def dirrec_vectors(out):
     out.data("dirrec_name_key", name_key)
     mac_key = subkey(name_key, b"latchfsN", 2)
     ids = {x: fixed("dirrec " + x, 16) for x in ("id", "parent_0", "parent_1", "pd_id")}
-    for name, data in ids.items():
+    tags = {x: hashlib.blake2b(f"dirrec {x}".encode(), digest_size=16).digest() for x in ("name_0", "name_1")}
+    for name, data in (ids | tags).items():
         out.data("dirrec_" + name, data)
-    for name, second in (("plain", bytes(16)), ("moving", ids["parent_1"])):
+    none = bytes(16)
+    for name, second, tag in (("plain", none, none), ("moving", ids["parent_1"], tags["name_1"])):
         head = b"LATCHDIR" + struct.pack("<HHI", 1, 0, 0) + ids["id"] + ids["parent_0"] + second + ids["pd_id"]
+        head += bytes(48) + tags["name_0"] + tag
         head += bytes(480 - len(head))
         out.data(f"dirrec_{name}_bytes", head + keyed_hash(mac_key, head))
 
