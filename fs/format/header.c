@@ -12,7 +12,7 @@
 #define MAGIC_BYTES 8
 #define MAC_BYTES 32
 #define MAC_OFFSET (HEADER_BYTES - MAC_BYTES)
-#define RESERVED_BYTES 160
+#define RESERVED_BYTES 32
 #define WRAP_AD_BYTES 50
 
 static void encode_place(struct wcur *w, const struct key_place *p)
@@ -59,6 +59,7 @@ void header_encode(const struct file_header *h, uint8_t out[static HEADER_BYTES]
     if (h->state == FILE_INLINE)
         record_encode(&h->inline_record, rec);
     wcur_bytes(&w, rec, sizeof rec);
+    wcur_bytes(&w, h->home[0], sizeof h->home);
     wcur_zeros(&w, RESERVED_BYTES);
     wcur_bytes(&w, h->mac, MAC_BYTES);
 }
@@ -92,6 +93,15 @@ static bool decode_inline(struct rcur *c, struct record *r)
     r->length = rcur_u16(c);
     r->epoch = rcur_u16(c);
     return r->epoch != 0 || record_is_hole(r);
+}
+
+static bool decode_homes(struct rcur *c, struct file_header *h)
+{
+    bool ok = true;
+    rcur_bytes(c, h->home[0], sizeof h->home);
+    for (unsigned i = 1; i < HEADER_HOMES; i++)
+        ok = ok && (!sodium_is_zero(h->home[i - 1], ID_BYTES) || sodium_is_zero(h->home[i], ID_BYTES));
+    return ok;
 }
 
 static bool decode_identity(struct rcur *c, struct file_header *h)
@@ -134,6 +144,7 @@ int header_decode(const uint8_t in[static HEADER_BYTES], struct file_header *out
     h.generation = rcur_u64(&c);
     ok = decode_seal(&c, &h) && ok;
     ok = decode_inline(&c, &h.inline_record) && ok && content_fits(&h);
+    ok = decode_homes(&c, &h) && ok;
     ok = rcur_zeros(&c, RESERVED_BYTES) && ok;
     rcur_bytes(&c, h.mac, MAC_BYTES);
     if (!ok || !rcur_done(&c))
@@ -178,12 +189,22 @@ static void encode_wrap_ad(const struct file_header *h, int i, uint16_t epoch,
 int header_wrap_key(struct file_header *h, int i, uint16_t epoch, const uint8_t dir_key[static LFS_KEY_BYTES],
                     const uint8_t file_key[static LFS_KEY_BYTES])
 {
+    uint8_t nonce[KEYWRAP_NONCE_BYTES];
+    randombytes_buf(nonce, sizeof nonce);
+    return header_wrap_key_with(h, i, epoch, nonce, dir_key, file_key);
+}
+
+int header_wrap_key_with(struct file_header *h, int i, uint16_t epoch,
+                         const uint8_t nonce[static KEYWRAP_NONCE_BYTES],
+                         const uint8_t dir_key[static LFS_KEY_BYTES],
+                         const uint8_t file_key[static LFS_KEY_BYTES])
+{
     uint8_t ad[WRAP_AD_BYTES];
     struct key_place p = {.epoch = epoch};
     if (i < 0 || i > 1 || epoch == 0)
         return LFS_ERR_MISUSE;
     encode_wrap_ad(h, i, epoch, ad);
-    int err = keywrap_seal(dir_key, ad, sizeof ad, file_key, LFS_KEY_BYTES, p.wrapped);
+    int err = keywrap_seal_with(dir_key, nonce, ad, sizeof ad, file_key, LFS_KEY_BYTES, p.wrapped);
     if (!err)
         h->place[i] = p;
     return err;

@@ -56,12 +56,20 @@ static void encode_ad(const struct content_ad *ad, uint8_t out[static CONTENT_AD
 int record_seal(struct aead *a, const struct content_ad *ad, const uint8_t *plain, size_t len,
                 uint8_t *cipher, struct record *out)
 {
+    uint8_t nonce[NONCE_BYTES];
+    aead_nonce(a, nonce);
+    return record_seal_with(a, ad, nonce, plain, len, cipher, out);
+}
+
+int record_seal_with(struct aead *a, const struct content_ad *ad, const uint8_t nonce[static NONCE_BYTES],
+                     const uint8_t *plain, size_t len, uint8_t *cipher, struct record *out)
+{
     uint8_t bytes[CONTENT_AD_BYTES];
     struct record r = {.length = (uint16_t)len, .epoch = ad->epoch};
     if (!length_fits(ad->kind, len) || ad->epoch == 0)
         return LFS_ERR_MISUSE;
     encode_ad(ad, bytes);
-    aead_nonce(a, r.nonce);
+    memcpy(r.nonce, nonce, NONCE_BYTES);
     int err = aead_seal(a, r.nonce, bytes, sizeof bytes, plain, len, cipher, r.tag);
     if (!err)
         *out = r;

@@ -28,6 +28,17 @@ int symlink_encrypt(struct aead *a, enum suite suite, const struct name_keys *k,
                     const uint8_t dir_id[static ID_BYTES], const char *target,
                     char encoded[static SYMLINK_ENCODED_MAX + 1])
 {
+    uint8_t link_id[ID_BYTES], nonce[NONCE_BYTES];
+    randombytes_buf(link_id, sizeof link_id);
+    aead_nonce(a, nonce);
+    return symlink_encrypt_with(a, suite, k, dir_id, link_id, nonce, target, encoded);
+}
+
+int symlink_encrypt_with(struct aead *a, enum suite suite, const struct name_keys *k,
+                         const uint8_t dir_id[static ID_BYTES], const uint8_t link_id[static ID_BYTES],
+                         const uint8_t nonce[static NONCE_BYTES], const char *target,
+                         char encoded[static SYMLINK_ENCODED_MAX + 1])
+{
     uint8_t blob[SYMLINK_BLOB_MAX], ad[AD_BYTES];
     size_t len = strnlen(target, SYMLINK_PLAIN_MAX + 1);
     if (len > SYMLINK_PLAIN_MAX)
@@ -37,8 +48,8 @@ int symlink_encrypt(struct aead *a, enum suite suite, const struct name_keys *k,
     int err = aead_set_key(a, suite, k->symlink);
     if (err)
         return err;
-    randombytes_buf(blob, ID_BYTES);
-    aead_nonce(a, blob + NONCE_AT);
+    memcpy(blob, link_id, ID_BYTES);
+    memcpy(blob + NONCE_AT, nonce, NONCE_BYTES);
     encode_ad(suite, dir_id, blob, ad);
     err = aead_seal(a, blob + NONCE_AT, ad, sizeof ad, (const uint8_t *)target, len, blob + CIPHER_AT,
                     blob + CIPHER_AT + len);

@@ -87,13 +87,22 @@ static int encode_value_ad(const struct xattr_owner *o, const char *name, uint8_
 int xattr_value_seal(struct aead *a, const struct xattr_owner *o, const char *name, const uint8_t *value,
                      size_t len, uint8_t *out)
 {
+    uint8_t nonce[NONCE_BYTES];
+    aead_nonce(a, nonce);
+    return xattr_value_seal_with(a, o, name, nonce, value, len, out);
+}
+
+int xattr_value_seal_with(struct aead *a, const struct xattr_owner *o, const char *name,
+                          const uint8_t nonce[static NONCE_BYTES], const uint8_t *value, size_t len,
+                          uint8_t *out)
+{
     uint8_t ad[VALUE_AD_MAX];
     size_t ad_len;
     int err = encode_value_ad(o, name, ad, &ad_len);
     if (err)
         return err;
     uint8_t *cipher = out + NONCE_BYTES;
-    aead_nonce(a, out);
+    memcpy(out, nonce, NONCE_BYTES);
     err = aead_seal(a, out, ad, ad_len, value, len, cipher, cipher + len);
     struct wcur w = wcur_over(cipher + len + TAG_BYTES, 2);
     wcur_u16(&w, o->epoch);

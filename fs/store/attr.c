@@ -170,6 +170,7 @@ static int set_attr(struct node *n, const struct stat *want, unsigned valid, str
 int node_setattr(struct node *n, const struct stat *want, unsigned valid, struct stat *st)
 {
     struct volume *v = n->vol;
+    VOLUME_CHANGE(v);
     if (valid & SET_SIZE) {
         if (!S_ISREG(n->type))
             return S_ISDIR(n->type) ? -EISDIR : -EINVAL;

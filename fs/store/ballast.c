@@ -54,6 +54,7 @@ int ballast_open(struct volume *v, uint64_t bytes)
         return -errno;
     if (allocation_holds(fd) && io_fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, PAGE_BYTES) == 0) {
         close(fd);
+        v->ballast_needless = true;
         return unlinkat(v->root_fd, BALLAST_NAME, 0) ? -errno : 0;
     }
     struct ballast *b = calloc(1, sizeof *b);

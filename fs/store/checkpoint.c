@@ -5,7 +5,7 @@
  * the round before is in place and on disk: the tail moves there; (4) mark the fresh data, flush the journal;
  * (5) put every file in place. */
 #include "fs/store/ballast.h"
-#include "fs/store/file.h"
+#include "fs/store/seal.h"
 #include "fs/store/tree.h"
 
 #include "latchfs/io.h"
@@ -18,7 +18,6 @@
 #include <unistd.h>
 
 #define SYNC_EACH_MAX 16u /* more files than this are synced by one syncfs */
-#define FLUSH_SECONDS 5u
 
 struct checkpoint_mark {
     struct journal_point begun; /* where the journal stood when the last round began */
@@ -145,10 +144,10 @@ static int move_tail(struct volume *v, struct file **list, size_t count, bool fo
     if (blocked)
         return 0;
     int r = journal_move_tail(v->journal, &v->mark->begun);
-    if (r) {
+    if (r && journal_error(v->journal))
         volume_fail_readonly(v, r, "moving the journal's tail");
+    if (r)
         return r;
-    }
     for (size_t i = 0; forget_names && i < count; i++) {
         pthread_rwlock_wrlock(&list[i]->lock);
         rangeset_clear(&list[i]->named[2]);
@@ -216,6 +215,7 @@ static void sweep(struct volume *v, struct file **done, size_t room)
         bool idle = pthread_rwlock_trywrlock(&f->lock) == 0;
         if (idle) {
             idle = !file_is_pending(f);
+            f->clean_open = idle && seal_is_wanted(f);
             pthread_rwlock_unlock(&f->lock);
         }
         if (!idle) {
@@ -230,6 +230,8 @@ static void sweep(struct volume *v, struct file **done, size_t room)
     pthread_mutex_unlock(&v->dirty_lock);
     for (size_t i = 0; i < n; i++) {
         struct node *node = done[i]->n;
+        if (done[i]->clean_open)
+            seal_wait(node, done[i], true);
         file_put(done[i]);
         node_unref(node, 1);
     }
@@ -269,6 +271,7 @@ static int round_locked(struct volume *v)
     if (!r)
         atomic_store(&v->apply_error, placed);
     v->checkpoints++;
+    atomic_store(&v->checkpoint_at, (uint64_t)time(NULL));
     return r ? r : placed;
 }
 
@@ -310,67 +313,4 @@ int file_reserve(struct volume *v, uint64_t bytes)
                atomic_load(&v->pending_chunks) > PENDING_CHUNKS_MAX / 4))
         checkpoint_wake(v);
     return r;
-}
-
-/* ---- the flusher ---- */
-
-void checkpoint_wake(struct volume *v)
-{
-    pthread_mutex_lock(&v->dirty_lock);
-    v->flusher_hurry = true;
-    pthread_cond_signal(&v->flusher_wake);
-    pthread_mutex_unlock(&v->dirty_lock);
-}
-
-/* Sleeps until there is something and the period is over, or somebody hurries; false to end. An idle mount
- * never wakes. */
-static bool flusher_wait(struct volume *v)
-{
-    struct timespec until;
-    pthread_mutex_lock(&v->dirty_lock);
-    while (!v->flusher_stop && !v->dirty_count)
-        pthread_cond_wait(&v->flusher_wake, &v->dirty_lock);
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += v->opt.flush_seconds ? v->opt.flush_seconds : FLUSH_SECONDS;
-    int r = 0;
-    while (!v->flusher_stop && !v->flusher_hurry && r != ETIMEDOUT)
-        r = pthread_cond_timedwait(&v->flusher_wake, &v->dirty_lock, &until);
-    v->flusher_hurry = false;
-    bool go = !v->flusher_stop;
-    pthread_mutex_unlock(&v->dirty_lock);
-    return go;
-}
-
-static void *flusher(void *arg)
-{
-    struct volume *v = arg;
-    while (flusher_wait(v)) {
-        if (volume_enter(v, true))
-            continue;
-        int r = checkpoint_run(v, false);
-        volume_leave(v);
-        if (r && r != -EROFS) {
-            log_warn("checkpoint: %s; the journal keeps what could not be put in place", lfs_strerror(r));
-            sleep(1);
-        }
-    }
-    return NULL;
-}
-
-int checkpoint_start(struct volume *v)
-{
-    int r = pthread_create(&v->flusher, NULL, flusher, v);
-    v->flusher_runs = r == 0;
-    return -r;
-}
-
-void checkpoint_stop(struct volume *v)
-{
-    pthread_mutex_lock(&v->dirty_lock);
-    v->flusher_stop = true;
-    pthread_cond_signal(&v->flusher_wake);
-    pthread_mutex_unlock(&v->dirty_lock);
-    if (v->flusher_runs)
-        pthread_join(v->flusher, NULL);
-    v->flusher_runs = false;
 }

@@ -81,6 +81,7 @@ static int create(struct node *dir, const char *name, mode_t mode, struct stat *
 int node_create(struct node *dir, const char *name, mode_t mode, bool excl, struct stat *st,
                 struct node **out)
 {
+    VOLUME_CHANGE(dir->vol);
     int r = tree_begin_change(dir);
     if (r)
         return r;
@@ -124,6 +125,7 @@ int node_mknod(struct node *dir, const char *name, mode_t mode, dev_t rdev, stru
         return node_create(dir, name, mode, true, st, out);
     if (S_ISDIR(mode) || S_ISLNK(mode))
         return LFS_ERR_MISUSE;
+    VOLUME_CHANGE(dir->vol);
     int r = tree_begin_change(dir);
     return r ? r : tree_end(dir->vol, make_node(dir, name, mode, rdev, st, out));
 }
@@ -220,6 +222,7 @@ static int mkdir_in(struct node *dir, const char *name, mode_t mode, struct stat
 
 int node_mkdir(struct node *dir, const char *name, mode_t mode, struct stat *st, struct node **out)
 {
+    VOLUME_CHANGE(dir->vol);
     int r = tree_begin_change(dir);
     return r ? r : tree_end(dir->vol, mkdir_in(dir, name, mode, st, out));
 }

@@ -92,17 +92,35 @@ int record_replace(struct volume *v, int fd, const struct dirrec *d, const struc
     return replace(v, fd, bytes);
 }
 
+/* Overwrites the record. A write that ends in the middle leaves no record: then the old bytes come back. */
+static int overwrite(int fd, const uint8_t bytes[static DIRREC_BYTES])
+{
+    uint8_t before[DIRREC_BYTES];
+    ssize_t had = io_pread(fd, before, sizeof before, 0);
+    if (had < 0)
+        return (int)had;
+    int r = io_pwrite(fd, bytes, DIRREC_BYTES, 0);
+    if (r && had == sizeof before)
+        io_pwrite(fd, before, sizeof before, 0);
+    return r;
+}
+
 int record_update(struct volume *v, int fd, const struct dirrec *d, const struct pd_keys *keys, bool sync)
 {
     uint8_t bytes[DIRREC_BYTES];
     dirrec_encode(d, &keys->names, bytes);
-    AUTO_CLOSE int rec = fd_openat(v, fd, DIRREC_NAME, O_WRONLY | O_NONBLOCK, 0);
+    AUTO_CLOSE int rec = fd_openat(v, fd, DIRREC_NAME, O_RDWR | O_NONBLOCK, 0);
     if (rec == -EACCES)
         return replace(v, fd, bytes);
     if (rec < 0)
         return rec;
-    int r = io_pwrite(rec, bytes, sizeof bytes, 0);
-    return r || !sync ? r : io_fdatasync(rec);
+    int r = overwrite(rec, bytes);
+    if (r || !sync)
+        return r;
+    r = io_fdatasync(rec);
+    if (r)
+        volume_fail_readonly(v, r, "syncing a directory record");
+    return r;
 }
 
 void node_set_dir_id(struct node *dir, const uint8_t id[static ID_BYTES], struct pd *pd)

@@ -154,11 +154,13 @@ static void clean_left(struct dir_stream *d, const char *stored)
 {
     struct volume *v = d->dir->vol;
     int fd;
-    if (d->dir == v->root || tmp_is_ours(v, stored) || volume_check_writable(v) ||
-        node_fd_get(d->dir, false, &fd))
+    if (d->dir == v->root || tmp_is_ours(v, stored) || volume_check_writable(v) || !freeze_try(v))
         return;
-    tmp_discard(v, fd, stored);
-    node_fd_put(d->dir);
+    if (!node_fd_get(d->dir, false, &fd)) {
+        tmp_discard(v, fd, stored);
+        node_fd_put(d->dir);
+    }
+    freeze_leave(v);
 }
 
 /* 1: plain is the entry's name; 0: the entry is not shown. */

@@ -68,6 +68,8 @@ static int open_entry_granted(struct volume *v, int dirfd, const char *name, int
 static int open_granted(struct volume *v, int dirfd, const char *name, int flags)
 {
     struct stat dir;
+    if (!freeze_moment_begin(v))
+        return -EBUSY;
     fd_grant_lock(v);
     int fd = open_entry_granted(v, dirfd, name, flags);
     if (fd == -EACCES && !fstat(dirfd, &dir) && dir.st_uid == geteuid() && (dir.st_mode & S_IXUSR) == 0 &&
@@ -76,6 +78,7 @@ static int open_granted(struct volume *v, int dirfd, const char *name, int flags
         fchmod(dirfd, dir.st_mode & 07777);
     }
     fd_grant_unlock(v);
+    freeze_moment_end(v);
     return fd;
 }
 
@@ -85,7 +88,7 @@ static int open_at(struct node *n, int dirfd, bool write)
     struct stat st;
     int flags = open_flags(n->type, write);
     int fd = fd_openat(n->vol, dirfd, n->stored, flags, 0);
-    if (fd == -EACCES)
+    if (fd == -EACCES && !n->vol->opt.read_only)
         fd = open_granted(n->vol, dirfd, n->stored, flags);
     if (fd == -EACCES && S_ISDIR(n->type))
         fd = fd_openat(n->vol, dirfd, n->stored, O_PATH | O_DIRECTORY, 0);
@@ -93,9 +96,12 @@ static int open_at(struct node *n, int dirfd, bool write)
         return -ESTALE;
     if (fd < 0)
         return fd;
-    if (fstat(fd, &st) || st.st_ino != n->ino || st.st_dev != n->dev || (st.st_mode & S_IFMT) != n->type) {
+    int r = fstat(fd, &st) ? -errno : 0;
+    if (!r && (st.st_ino != n->ino || st.st_dev != n->dev || (st.st_mode & S_IFMT) != n->type))
+        r = -ESTALE;
+    if (r) {
         close(fd);
-        return -ESTALE;
+        return r;
     }
     return fd;
 }

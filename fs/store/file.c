@@ -1,6 +1,7 @@
 /* The life of struct file: made, loaded from the backing header, freed. */
-#include "fs/store/file.h"
+#include "fs/store/file_home.h"
 #include "fs/store/pd.h"
+#include "fs/store/seal.h"
 
 #include "latchfs/io.h"
 #include "latchfs/layout.h"
@@ -41,6 +42,7 @@ static void file_free(struct file *f)
 {
     locked_free(f->keys);
     overlay_clear(&f->ov);
+    seal_pages_cut(f, 0);
     for (int i = 0; i < 3; i++)
         rangeset_clear(&f->named[i]);
     if (f->removed_from)
@@ -114,8 +116,10 @@ void file_derive_keys(struct file_keys *keys, int i, uint16_t epoch, const uint8
     keys->k[i].epoch = epoch;
     file_subkey(file_key, FILE_SUB_CONTENT, keys->k[i].content);
     file_subkey(file_key, FILE_SUB_XATTR, keys->k[i].xattr);
-    if (i == 0)
+    if (i == 0) {
         file_subkey(file_key, FILE_SUB_HEADER, keys->header);
+        file_subkey(file_key, FILE_SUB_SEAL, keys->seal);
+    }
     keys->count = i + 1;
 }
 
@@ -126,11 +130,12 @@ static int open_keys(struct node *n, const struct file_header *h, struct file_ke
     if (!pd)
         return LFS_ERR_NOKEY;
     const uint8_t *dk = dir_key(&pd->set, h->key_version);
-    /* Not LFS_ERR_NOKEY, which says "locked": no key that this directory ever had fits such a header. */
-    if (memcmp(h->pd_id, pd->set.pd_id, ID_BYTES) || !dk)
-        return LFS_ERR_AUTH;
-    if (h->key_version < pd->set.least)
+    bool ours = memcmp(h->pd_id, pd->set.pd_id, ID_BYTES) == 0;
+    if (ours && h->key_version < pd->set.least)
         return LFS_ERR_ROLLBACK;
+    /* Not LFS_ERR_NOKEY, which says "locked": no key that this directory ever had fits such a header. */
+    if (!ours || !dk)
+        return LFS_ERR_AUTH;
     struct file_keys *keys = locked_alloc(sizeof *keys);
     uint8_t *file_key = locked_alloc(LFS_KEY_BYTES);
     int newest = header_newest(h), r = keys && file_key ? 0 : -ENOMEM;
@@ -182,7 +187,6 @@ int file_new_header(struct file *f, enum content_state state, struct file_header
 void file_encode_header(const struct file *f, struct file_header *h, uint8_t image[static HEADER_BYTES])
 {
     h->generation = journal_generation(f->n->vol->journal);
-    h->seal_state = SEAL_OPEN;
     header_set_mac(h, f->keys->header);
     header_encode(h, image);
 }
@@ -205,9 +209,9 @@ static int load_header(struct file *f, const uint8_t *page)
         r = open_keys(f->n, &h, &keys);
     if (r)
         return r;
-    r = check_length(&h, f->placed_length);
+    r = f->mending ? 0 : check_length(&h, f->placed_length);
     if (!r && v->journal && !v->opt.read_only && h.generation > journal_generation(v->journal))
-        r = journal_raise(v->journal, h.generation);
+        r = freeze_raise(v, h.generation);
     if (r) {
         locked_free(keys);
         return r;
@@ -228,6 +232,7 @@ static int load_placed(struct file *f, int fd, const struct stat *st)
     f->state = f->placed_state = CONTENT_NONE;
     f->placed_chunks = 0;
     f->zero_page = false;
+    seal_pages_cut(f, 0);
     f->placed_length = f->reserved_to = (uint64_t)st->st_size;
     f->sparse = (uint64_t)st->st_blocks * 512 < f->placed_length;
     if (!f->placed_length)
@@ -244,50 +249,136 @@ static int load_placed(struct file *f, int fd, const struct stat *st)
     return load_header(f, page);
 }
 
+/* Where the backing file ends by what its header says. A header with no content at all keeps its 512 bytes. */
+static uint64_t committed_length(const struct file *f)
+{
+    if (f->state == CONTENT_NONE)
+        return f->placed_length;
+    if (!f->hdr.size)
+        return HEADER_BYTES;
+    return f->state == CONTENT_INLINE ? HEADER_BYTES + f->hdr.size : layout_length(f->hdr.size);
+}
+
 /* Content that no entry committed lies behind the length the header gives: cut it, so that space beyond is
- * fresh again. A header with no content at all keeps its 512 bytes. */
+ * fresh again. */
 static void trim(struct file *f)
 {
     struct volume *v = f->n->vol;
-    uint64_t want = f->state == CONTENT_NONE     ? f->placed_length
-                    : !f->hdr.size               ? HEADER_BYTES
-                    : f->state == CONTENT_INLINE ? HEADER_BYTES + f->hdr.size
-                                                 : layout_length(f->hdr.size);
+    uint64_t want = committed_length(f);
     int fd;
-    if (want >= f->placed_length || v->opt.read_only || v->read_only || node_fd_get(f->n, true, &fd))
+    f->untrimmed = false;
+    if (want >= f->placed_length || v->opt.read_only || v->read_only)
         return;
+    f->untrimmed = !freeze_try(v); /* then before the first change */
+    if (f->untrimmed)
+        return;
+    if (node_fd_get(f->n, true, &fd)) {
+        freeze_leave(v);
+        return;
+    }
     if (io_ftruncate(fd, want) == 0) {
         f->placed_length = f->reserved_to = want;
         f->placed_gen++;
         f->mtime_touched = true;
     }
     node_fd_put(f->n);
+    freeze_leave(v);
 }
 
-static int file_load(struct file *f)
+/* The header in memory is ahead of the place: of a replayed file, or one that locking could not put in place.
+ */
+static bool is_ahead(const struct file *f)
+{
+    return f->replayed || !overlay_is_empty(&f->ov) || f->first_seq;
+}
+
+static int load_ahead(struct file *f, bool strict)
+{
+    int fd, r = open_keys(f->n, &f->hdr, &f->keys);
+    if (!r && strict)
+        r = home_check(f->n, &f->hdr);
+    if (!r && f->replayed && strict && !(r = node_fd_get(f->n, false, &fd))) {
+        r = seal_check_loaded(f, fd);
+        node_fd_put(f->n);
+    }
+    f->loaded = r == 0;
+    return r;
+}
+
+/* From the place; nothing is changed. strict: where the file stands and its seal are asked too. */
+static int load(struct file *f, bool strict)
 {
     struct stat st;
-    /* The header in memory is ahead of the place: of a replayed file, or one that locking could not put in
-     * place. */
-    if (f->replayed || !overlay_is_empty(&f->ov) || f->first_seq) {
-        int e = open_keys(f->n, &f->hdr, &f->keys);
-        f->loaded = e == 0;
-        return e;
-    }
     int fd, r = node_fd_get(f->n, false, &fd);
     if (r)
         return r;
     r = fstat(fd, &st) ? -errno : load_placed(f, fd, &st);
+    if (!r && strict && f->state != CONTENT_NONE)
+        r = home_check(f->n, &f->hdr);
+    if (!r && strict)
+        r = seal_check_loaded(f, fd);
     node_fd_put(f->n);
     if (r)
-        return volume_note(f->n->vol, r);
+        return r;
     if (!f->mtime_known) {
         f->mtime = st.st_mtim;
         f->mtime_known = true;
     }
     f->loaded = true;
+    return 0;
+}
+
+static int file_load(struct file *f)
+{
+    if (is_ahead(f))
+        return volume_note(f->n->vol, load_ahead(f, true));
+    int r = load(f, true);
+    if (r)
+        return volume_note(f->n->vol, r);
     trim(f);
     return 0;
+}
+
+int file_lock_check(struct file *f, struct file_look *look)
+{
+    *look = (struct file_look){0};
+    pthread_rwlock_rdlock(&f->lock);
+    if (f->loaded)
+        return 0;
+    pthread_rwlock_unlock(&f->lock);
+    pthread_rwlock_wrlock(&f->lock);
+    if (f->loaded)
+        return 0;
+    bool ahead = is_ahead(f);
+    int r = ahead ? load_ahead(f, false) : load(f, false);
+    if (r) {
+        pthread_rwlock_unlock(&f->lock);
+        return r;
+    }
+    look->excess = ahead ? 0 : f->placed_length - committed_length(f);
+    look->forget = look->excess || (f->state != CONTENT_NONE &&
+                                    (f->hdr.seal_state == SEAL_SEALED || home_check(f->n, &f->hdr)));
+    return 0;
+}
+
+void file_unlock_check(struct file *f, const struct file_look *look)
+{
+    if (look->forget)
+        file_forget_keys(f);
+    pthread_rwlock_unlock(&f->lock);
+}
+
+int file_lock_mend(struct file *f)
+{
+    pthread_rwlock_wrlock(&f->lock);
+    f->mending = true;
+    int r = f->loaded ? 0 : is_ahead(f) ? load_ahead(f, false) : load(f, false);
+    f->mending = false;
+    if (r)
+        pthread_rwlock_unlock(&f->lock);
+    else
+        trim(f);
+    return r;
 }
 
 int file_lock_write(struct file *f)
@@ -296,6 +387,8 @@ int file_lock_write(struct file *f)
     int r = f->loaded ? 0 : file_load(f);
     if (r)
         pthread_rwlock_unlock(&f->lock);
+    else if (f->untrimmed)
+        trim(f);
     return r;
 }
 
@@ -315,6 +408,23 @@ int file_lock_read(struct file *f)
 
 /* ---- public ---- */
 
+/* What was left without a seal by an earlier life gets one some time. */
+static int open_file(struct file *f, bool writable)
+{
+    int r = file_lock_read(f);
+    if (r)
+        return r;
+    if (f->state != CONTENT_NONE && (r = home_check(f->n, &f->hdr)) != 0) {
+        file_unlock(f);
+        return r;
+    }
+    bool seal = writable && seal_is_wanted(f) && !file_is_pending(f);
+    file_unlock(f);
+    if (seal)
+        seal_wait(f->n, f, false);
+    return 0;
+}
+
 int file_open(struct node *n, bool writable)
 {
     struct volume *v = n->vol;
@@ -326,11 +436,9 @@ int file_open(struct node *n, bool writable)
     if (!r)
         r = file_get(n, &f);
     if (!r) {
-        r = file_lock_read(f);
+        r = open_file(f, writable);
         if (r)
             file_put(f);
-        else
-            file_unlock(f);
     }
     if (!r)
         pd_opened(n);
@@ -387,13 +495,19 @@ void file_mtime_set(struct node *n, struct timespec mtime)
 
 void file_restore_mtime(struct file *f)
 {
+    struct volume *v = f->n->vol;
     int fd;
-    if (!f->mtime_touched || !f->mtime_known || node_fd_get(f->n, false, &fd))
+    if (!f->mtime_touched || !f->mtime_known || !freeze_moment_begin(v))
         return;
+    if (node_fd_get(f->n, false, &fd)) {
+        freeze_moment_end(v);
+        return;
+    }
     struct timespec ts[2] = {{.tv_nsec = UTIME_OMIT}, f->mtime};
     if (futimens(fd, ts) == 0 || errno == EPERM || errno == EACCES)
         f->mtime_touched = false;
     node_fd_put(f->n);
+    freeze_moment_end(v);
 }
 
 void file_touch(struct file *f)

@@ -25,6 +25,7 @@ struct file_keys {
         uint8_t xattr[LFS_KEY_BYTES];
     } k[2];
     uint8_t header[LFS_KEY_BYTES];
+    uint8_t seal[LFS_KEY_BYTES];
 };
 
 struct file {
@@ -42,6 +43,8 @@ struct file {
     enum content_state placed_state;
     uint64_t placed_length; /* of the backing file */
     uint64_t placed_chunks; /* no chunk from here on has a record in place */
+    bool untrimmed;         /* what the header does not speak of still lies behind the end (trim) */
+    bool mending;           /* being loaded by file_lock_mend */
     bool zero_page;         /* page 0 never reached the disk: the old length is cut at the first write */
     bool sparse;            /* in-place pages may be unallocated although below placed_chunks */
     bool never_synced;      /* born since mount and no fsync asked for yet: prefers fresh space */
@@ -59,6 +62,10 @@ struct file {
     uint64_t hint_seq;        /* of the last entry with the path */
     uint64_t rekey_seq;       /* of the entry that made the newest file key; 0: it is in place */
 
+    uint8_t *page_hash;   /* of the tag pages in place, by number: 32 bytes each, zeros: unknown */
+    uint64_t page_hashes; /* room for so many */
+    uint64_t opened_seq;  /* of the entry that opens the seal that stands in place; 0: none */
+
     struct timespec mtime; /* the plaintext's, while mtime_known; the place may have a later one */
     bool mtime_known, mtime_touched;
 
@@ -74,7 +81,8 @@ struct file {
     uint64_t mark_entry;   /* the journal's sequence number of the last mark of this file */
     bool replayed;         /* the overlay came from an unclean journal that stays as it is (read-only) */
 
-    bool listed; /* guarded by vol->dirty_lock, as the list is */
+    bool clean_open; /* the checkpoint's: it goes off the list and waits for a seal */
+    bool listed;     /* guarded by vol->dirty_lock, as the list is */
     struct file *dirty_next;
 };
 
@@ -91,6 +99,21 @@ static inline void file_unlock(struct file *f)
     pthread_rwlock_unlock(&f->lock);
 }
 
+/* As file_lock_read, for a check: counts nothing, leaves alone what stands behind the end that the header
+ * gives (excess bytes of it), and asks neither the seal nor where the file stands. So a file that is not loaded may be so for this look
+ * only: the lock is then held for writing. */
+struct file_look {
+    uint64_t excess;
+    bool forget;
+};
+int file_lock_check(struct file *f, struct file_look *look);
+void file_unlock_check(struct file *f, const struct file_look *look);
+
+/* As file_lock_write, for a repair: neither a broken seal nor a wrong place nor a backing file that is too
+ * short is in the way.
+ * A file that is too short must be cut to what is there before it is unlocked. */
+int file_lock_mend(struct file *f);
+
 /* With the lock held (for writing where it says so). */
 static inline uint64_t file_size(const struct file *f)
 {
@@ -99,14 +122,14 @@ static inline uint64_t file_size(const struct file *f)
 const uint8_t *file_content_key(const struct file *f, uint16_t epoch); /* NULL: no such epoch */
 const uint8_t *file_dir_key(const struct file *f, uint32_t version);   /* NULL: none */
 uint32_t file_active_version(const struct file *f);
-/* Subkeys of a file key into k[i]; of the newest (i == 0) the header's too. */
+/* Subkeys of a file key into k[i]; of the newest (i == 0) the header's and the seal's too. */
 void file_derive_keys(struct file_keys *keys, int i, uint16_t epoch, const uint8_t *file_key);
 void file_forget_keys(struct file *f); /* write lock; to be loaded anew at next use; nothing may be pending */
 
 /* Gives a file without a header its id and keys, in memory (write lock). */
 int file_new_header(struct file *f, enum content_state state, struct file_header *h);
 
-/* Sets the MAC and encodes. */
+/* Stamps the generation, sets the MAC and encodes. */
 void file_encode_header(const struct file *f, struct file_header *h, uint8_t image[static HEADER_BYTES]);
 
 /* Reads the plaintext of one chunk into plain[4096], zeros behind *len. *len 0 for a hole (lock held). */
@@ -119,6 +142,9 @@ int file_read_other(struct file *f, int fd, uint64_t first, uint32_t count, uint
 /* True if no chunk of them is under another epoch, by the records alone (lock held, nothing of another epoch
  * is pending). < 0: an error. */
 int file_run_is_under(struct file *f, int fd, uint64_t first, uint32_t count, uint16_t epoch);
+/* What reading the chunks [first, first + count) of one group meets: why[i] is 0, 1 for a hole, or the
+ * error of that chunk. fd: any descriptor of the file (lock held). < 0: nothing could be read. */
+int file_verify_chunks(struct file *f, int fd, uint64_t first, uint32_t count, int *why);
 /* The inline content (state INLINE, lock held). */
 int file_read_inline(struct file *f, int fd, uint8_t plain[static PAGE_BYTES]);
 
@@ -139,6 +165,7 @@ int file_reserve(struct volume *v, uint64_t bytes);
  * journal (consumed by setting it to 0 when a transaction took them). len: at most FILE_PIECE, within
  * FILE_PIECE_CHUNKS chunks. */
 #define FILE_PIECE_CHUNKS 256u
+#define FRESH_RUN 8u /* chunks: shorter runs of a file that was synced go through the journal */
 #define FILE_MESSAGES_MAX (UINT64_C(1) << 32) /* under one key with random nonces (SP 800-38D, 8.3) */
 int file_write_locked(struct file *f, const uint8_t *buf, size_t len, uint64_t off, uint64_t *reserved);
 int file_truncate_locked(struct file *f, uint64_t size, uint64_t *reserved);
@@ -233,7 +260,9 @@ int file_apply(struct file *f);
 struct checkpoint_mark *checkpoint_mark_new(void);
 void checkpoint_forget(struct volume *v); /* the journal is about to be reset: points into it are void */
 int checkpoint_run(struct volume *v, bool full);
-void checkpoint_wake(struct volume *v);
+int checkpoint_all(struct volume *v); /* full, and then what files that moved need no more (file_home.h) */
+void checkpoint_wake(struct volume *v); /* the flusher makes one now */
+void checkpoint_look(struct volume *v); /* it looks again what there is to do */
 int checkpoint_start(struct volume *v); /* the flusher thread */
 void checkpoint_stop(struct volume *v);
 

@@ -1,6 +1,6 @@
 /* Putting in place: the overlay of a file becomes its backing bytes. Everything here stands whole in the
  * journal, so it may be cut anywhere and done again. */
-#include "fs/store/file.h"
+#include "fs/store/seal.h"
 
 #include "latchfs/io.h"
 #include "latchfs/layout.h"
@@ -75,7 +75,12 @@ static int put_group(struct applier *p, uint64_t first, size_t i, size_t n)
         memcpy(page + base + (p->list[k]->chunk - first) * RECORD_BYTES, p->list[k]->record, RECORD_BYTES);
     if (at == 0)
         memcpy(page, p->header, HEADER_BYTES);
-    return io_pwrite(p->fd, page, sizeof page, at);
+    int r = io_pwrite(p->fd, page, sizeof page, at);
+    if (r)
+        seal_page_lost(f, first);
+    else
+        seal_page_placed(f, first, page);
+    return r;
 }
 
 /* Pages of holes give their space back: [lo, hi) has nothing pending in it. Best effort. */
@@ -113,6 +118,7 @@ static int put_hole(struct applier *p, uint64_t lo, uint64_t hi)
         if (first > 0 && first >= lo && end <= hi && !n) {
             uint64_t at = layout_tag_page(first);
             uint64_t bytes = layout_data_offset(end - 1) + PAGE_BYTES - at;
+            seal_page_lost(p->f, first);
             if (io_fallocate(p->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, bytes) == 0)
                 continue;
         }
@@ -192,6 +198,7 @@ static int put_all(struct applier *p)
     f->placed_length = f->reserved_to = want;
     f->placed_chunks = f->state == CONTENT_PAGED ? layout_chunks(f->hdr.size) : 0;
     f->placed_state = f->state;
+    seal_pages_cut(f, f->state == CONTENT_PAGED ? f->hdr.size : 0);
     return 0;
 }
 
@@ -221,7 +228,7 @@ int file_apply(struct file *f)
     }
     atomic_fetch_sub(&f->n->vol->pending_chunks, f->ov.count);
     overlay_clear(&f->ov);
-    f->first_seq = 0;
+    f->first_seq = f->opened_seq = 0;
     file_restore_mtime(f);
     return 0;
 }

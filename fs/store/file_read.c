@@ -248,6 +248,25 @@ int file_read_other(struct file *f, int fd, uint64_t first, uint32_t count, uint
     return r;
 }
 
+int file_verify_chunks(struct file *f, int fd, uint64_t first, uint32_t count, int *why)
+{
+    uint8_t *buf = thread_scratch(), from_journal[PAGE_BYTES], plain[PAGE_BYTES];
+    struct placed_run run = {0};
+    struct opener o;
+    int r = buf ? opener_init(&o, f) : -ENOMEM;
+    if (!r && (f->placed_state == CONTENT_PAGED || f->replayed))
+        r = read_placed(fd, first, count, buf, &run);
+    for (uint32_t i = 0; !r && i < count; i++) {
+        struct record rec;
+        const uint8_t *cipher;
+        why[i] = find_chunk(f, first + i, i, &run, from_journal, &rec, &cipher);
+        if (!why[i])
+            why[i] = cipher ? open_chunk(&o, first + i, &rec, cipher, 0, PAGE_BYTES, plain) : 1;
+    }
+    sodium_memzero(plain, sizeof plain);
+    return r;
+}
+
 int file_run_is_under(struct file *f, int fd, uint64_t first, uint32_t count, uint16_t epoch)
 {
     uint8_t records[GROUP_RECORDS * RECORD_BYTES];

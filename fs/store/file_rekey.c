@@ -12,18 +12,25 @@
 
 #define SPENT_MARGIN (4u * FILE_PIECE_CHUNKS) /* messages */
 
+int file_commit_header(struct txn *t, const struct file_header *h, uint64_t *reserved)
+{
+    int r = txn_commit(t, reserved);
+    if (!r) {
+        t->f->hdr = *h;
+        t->f->ov.changed = true;
+    }
+    return r;
+}
+
 static int commit(struct file *f, struct file_header *h, uint64_t *reserved, uint64_t *seq)
 {
     struct txn t;
     txn_begin(&t, f);
     txn_header(&t, h);
-    int r = txn_commit(&t, reserved);
-    if (r)
-        return r;
-    f->hdr = *h;
-    f->ov.changed = true;
-    *seq = t.seq;
-    return 0;
+    int r = file_commit_header(&t, h, reserved);
+    if (!r)
+        *seq = t.seq;
+    return r;
 }
 
 /* h is brought to the active version with the places it has. */
@@ -51,9 +58,13 @@ static int wrap_places(struct file *f, struct file_header *h)
 int file_rewrap(struct file *f, uint64_t *reserved)
 {
     struct file_header h = f->hdr;
-    uint64_t seq;
+    struct txn t;
     int r = wrap_places(f, &h);
-    return r ? r : commit(f, &h, reserved, &seq);
+    if (r)
+        return r;
+    txn_begin(&t, f);
+    txn_header_as_is(&t, &h); /* the file key and so the root of a seal stay */
+    return file_commit_header(&t, &h, reserved);
 }
 
 /* ---- the second place ---- */

@@ -36,6 +36,8 @@ static int must(struct file *f, int r)
 static int punch_memory(struct file *f, uint64_t first, uint64_t end)
 {
     size_t before = f->ov.count;
+    if (f->n->vol->opt.bypass_journal)
+        return 0;
     int r = overlay_punch(&f->ov, first, end);
     atomic_fetch_sub(&f->n->vol->pending_chunks, before - f->ov.count);
     return must(f, r ? r : rangeset_add(&f->named[0], first, end));
@@ -187,6 +189,7 @@ static int change(struct node *n, change_fn fn, uint64_t a, uint64_t b, int mode
     struct volume *v = n->vol;
     struct file *f;
     uint64_t reserved = 0;
+    VOLUME_CHANGE(v);
     int r = node_enter(n, true);
     if (r)
         return r;

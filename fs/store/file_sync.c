@@ -1,6 +1,6 @@
 /* Durability of one file: marks, fsync, and what a rename over another file asks for. */
-#include "fs/store/file.h"
 #include "fs/store/pd.h"
+#include "fs/store/seal.h"
 
 #include "latchfs/io.h"
 
@@ -143,6 +143,7 @@ static void note(struct file *f, const char *path)
 
 void file_removed(struct node *n, struct node *dir)
 {
+    seal_forget(n);
     struct file *f = file_peek(n);
     if (!f)
         return;
@@ -223,6 +224,7 @@ int file_fsync(struct node *n, bool datasync)
 {
     struct volume *v = n->vol;
     struct file *f;
+    VOLUME_CHANGE(v);
     int r = node_enter(n, true);
     if (r)
         return r;
@@ -241,6 +243,7 @@ int file_fsync(struct node *n, bool datasync)
 
 int dir_fsync(struct node *dir)
 {
+    VOLUME_CHANGE(dir->vol);
     int r = node_enter(dir, true);
     if (r)
         return r;

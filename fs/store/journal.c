@@ -18,7 +18,30 @@ int journal_write_super(struct journal *j)
     uint8_t page[JOURNAL_SLOT_BYTES] = {0};
     j->super.counter++;
     journal_super_encode(&j->super, j->keys, page);
-    return io_pwrite(j->fd, page, sizeof page, (j->super.counter & 1) * JOURNAL_SLOT_BYTES);
+    int r = io_pwrite(j->fd, page, sizeof page, (j->super.counter & 1) * JOURNAL_SLOT_BYTES);
+    if (r)
+        j->super.counter--; /* the next goes to the same slot: the other one is good */
+    return r;
+}
+
+int journal_error(struct journal *j)
+{
+    pthread_mutex_lock(&j->sync);
+    int r = j->sync_error;
+    pthread_mutex_unlock(&j->sync);
+    return r;
+}
+
+/* A sync that nobody shares; when it fails, none is tried again. */
+static int sync_alone(struct journal *j, int (*sync)(int fd))
+{
+    int r = journal_error(j);
+    if (r || !(r = sync(j->fd)))
+        return r;
+    pthread_mutex_lock(&j->sync);
+    j->sync_error = r;
+    pthread_mutex_unlock(&j->sync);
+    return r;
 }
 
 /* The valid slot with the higher counter. Errors of a slot count only when no slot is good. */
@@ -111,18 +134,39 @@ int journal_open(int dirfd, const uint8_t volume_id[static ID_BYTES], const uint
     return 0;
 }
 
+int journal_absent(const uint8_t volume_id[static ID_BYTES], const uint8_t key[static LFS_KEY_BYTES],
+                   struct journal **out)
+{
+    struct journal *j = journal_alloc(-1, volume_id, key);
+    if (j)
+        *out = j;
+    return j ? 0 : -ENOMEM;
+}
+
 /* The superblock says "no ring" and is durable before the ring goes. */
 int journal_park(struct journal *j)
 {
     pthread_mutex_lock(&j->append);
+    uint64_t ring_bytes = j->super.ring_bytes;
     j->super.ring_bytes = 0;
     int r = journal_write_super(j);
+    if (r)
+        j->super.ring_bytes = ring_bytes;
     pthread_mutex_unlock(&j->append);
     if (!r)
-        r = io_fdatasync(j->fd);
+        r = sync_alone(j, io_fdatasync);
     if (!r)
         r = io_ftruncate(j->fd, JOURNAL_RING_AT);
-    return r ? r : io_fsync(j->fd);
+    return r ? r : sync_alone(j, io_fsync);
+}
+
+int journal_rest(struct journal *j)
+{
+    uint64_t end = JOURNAL_RING_AT + j->super.ring_bytes;
+    int r = journal_park(j);
+    if (!r)
+        r = io_fallocate(j->fd, FALLOC_FL_KEEP_SIZE, 0, end);
+    return r == -EOPNOTSUPP || r == -ENOSYS ? 0 : r;
 }
 
 int journal_close(struct journal *j, bool clean)
@@ -185,19 +229,22 @@ int journal_reset(struct journal *j, uint64_t ring_bytes)
     j->durable = s->tail_seq - 1;
     r = journal_write_super(j);
     pthread_mutex_unlock(&j->append);
-    return r ? r : io_fsync(j->fd);
+    return r ? r : sync_alone(j, io_fsync);
 }
 
 int journal_raise(struct journal *j, uint64_t least)
 {
     int r = 0;
     pthread_mutex_lock(&j->append);
-    if (j->super.generation <= least) {
+    uint64_t before = j->super.generation;
+    if (before <= least) {
         __atomic_store_n(&j->super.generation, least + 1, __ATOMIC_RELAXED);
         r = journal_write_super(j);
+        if (r) /* no header may bear what the journal does not know */
+            __atomic_store_n(&j->super.generation, before, __ATOMIC_RELAXED);
     }
     pthread_mutex_unlock(&j->append);
-    return r ? r : io_fdatasync(j->fd);
+    return r ? r : sync_alone(j, io_fdatasync);
 }
 
 uint64_t journal_generation(const struct journal *j)
@@ -249,10 +296,16 @@ int journal_set_key(struct journal *j, const uint8_t key[static LFS_KEY_BYTES])
     return 0;
 }
 
-int journal_read(struct journal *j, void *buf, size_t len, uint64_t at)
+int journal_look(struct journal *j, void *buf, size_t len, uint64_t at)
 {
     ssize_t n = io_pread(j->fd, buf, len, at);
-    return n < 0 ? (int)n : (size_t)n == len ? 0 : -EIO;
+    return n < 0 ? (int)n : (size_t)n == len;
+}
+
+int journal_read(struct journal *j, void *buf, size_t len, uint64_t at)
+{
+    int r = journal_look(j, buf, len, at);
+    return r < 0 ? r : r ? 0 : -EIO;
 }
 
 /* ---- walking ---- */
@@ -273,21 +326,25 @@ void journal_end(struct journal_cursor *c)
     c->buf = NULL;
 }
 
-/* Reads head, items and MAC of the entry at the cursor; false where there is no valid one. */
-static bool read_entry(struct journal *j, struct journal_cursor *c, struct jentry_head *h)
+/* Reads head, items and MAC of the entry at the cursor: 1, or 0 where there is no valid one. */
+static int read_entry(struct journal *j, struct journal_cursor *c, struct jentry_head *h)
 {
     uint64_t left = j->super.ring_bytes - c->at.pos % j->super.ring_bytes;
     uint64_t at = JOURNAL_RING_AT + c->at.pos % j->super.ring_bytes;
     uint8_t mac[JENTRY_MAC_BYTES], *head = c->buf, *items = c->buf + JENTRY_HEAD_BYTES;
-    if (c->at.pos - j->super.tail_pos >= j->super.ring_bytes ||
-        journal_read(j, head, JENTRY_HEAD_BYTES, at) || jentry_head_decode(head, h) || h->seq != c->at.seq ||
-        h->total > left || journal_read(j, items, h->item_bytes + JENTRY_MAC_BYTES, at + JENTRY_HEAD_BYTES))
-        return false;
+    if (c->at.pos - j->super.tail_pos >= j->super.ring_bytes)
+        return 0;
+    int r = journal_look(j, head, JENTRY_HEAD_BYTES, at);
+    if (r <= 0 || jentry_head_decode(head, h) || h->seq != c->at.seq || h->total > left)
+        return r < 0 ? r : 0;
+    r = journal_look(j, items, h->item_bytes + JENTRY_MAC_BYTES, at + JENTRY_HEAD_BYTES);
+    if (r <= 0)
+        return r;
     jentry_mac(j->keys, j->super.incarnation, c->at.mac, head, items, h->item_bytes, mac);
     if (sodium_memcmp(mac, items + h->item_bytes, sizeof mac))
-        return false;
+        return 0;
     memcpy(c->at.mac, mac, sizeof mac);
-    return true;
+    return 1;
 }
 
 int journal_next(struct journal *j, struct journal_cursor *c, struct journal_entry *e)
@@ -298,8 +355,9 @@ int journal_next(struct journal *j, struct journal_cursor *c, struct journal_ent
     uint64_t left = j->super.ring_bytes - c->at.pos % j->super.ring_bytes;
     if (left < jentry_total(0, 0))
         c->at.pos += left;
-    if (!read_entry(j, c, &h))
-        return 0;
+    int r = read_entry(j, c, &h);
+    if (r <= 0)
+        return r;
     e->head = h;
     e->items = c->buf + JENTRY_HEAD_BYTES;
     e->data_at = JOURNAL_RING_AT + c->at.pos % j->super.ring_bytes + jentry_data_offset(h.item_bytes);

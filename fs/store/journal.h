@@ -26,6 +26,10 @@ int journal_create(int dirfd, const uint8_t volume_id[static ID_BYTES],
 int journal_open(int dirfd, const uint8_t volume_id[static ID_BYTES], const uint8_t key[static LFS_KEY_BYTES],
                  bool writable, struct journal **out);
 
+/* Stands in for a journal that is not there, of a volume that is only read: no ring, no entries. */
+int journal_absent(const uint8_t volume_id[static ID_BYTES], const uint8_t key[static LFS_KEY_BYTES],
+                   struct journal **out);
+
 /* Unlocks and frees. With clean (everything in place and synced) the ring is dropped first. Takes NULL. */
 int journal_close(struct journal *j, bool clean);
 
@@ -39,6 +43,9 @@ int journal_raise(struct journal *j, uint64_t least);
 
 /* Drops the ring of an empty journal: clean on disk until the next reset. */
 int journal_park(struct journal *j);
+
+/* The same, but the ring's space stays with the file, behind its end: the next reset needs none. */
+int journal_rest(struct journal *j);
 
 uint64_t journal_generation(const struct journal *j);
 bool journal_is_copy(const struct journal *j);  /* the file is not the one that was written to */
@@ -75,11 +82,17 @@ int journal_flush(struct journal *j); /* everything appended, and the superblock
 
 struct journal_point journal_head(struct journal *j); /* where the next entry will begin */
 
-/* Frees everything before p, which must be in place and synced. Durable when it returns. */
+/* Why a flush failed, or 0: then nothing of the journal is synced any more. */
+int journal_error(struct journal *j);
+
+/* Frees everything before p, which must be in place and synced. Durable when it returns; after an error of
+ * the write alone (journal_error tells) the tail is where it was, and may be moved again. */
 int journal_move_tail(struct journal *j, const struct journal_point *p);
 
 /* Ciphertext of an entry, by an offset that journal_append or journal_next gave. */
 int journal_read(struct journal *j, void *buf, size_t len, uint64_t at);
+/* The same, while it is not known that it is there: 1, or 0 where the file ends before. */
+int journal_look(struct journal *j, void *buf, size_t len, uint64_t at);
 
 /* Walks the valid entries from the tail, before anything is appended. */
 struct journal_entry {
@@ -92,7 +105,8 @@ struct journal_cursor {
     uint8_t *buf; /* JENTRY_HEAD_BYTES + JENTRY_ITEMS_MAX + JENTRY_MAC_BYTES, malloc'ed by begin */
 };
 int journal_begin(struct journal *j, struct journal_cursor *c);
-/* 1 an entry, 0 the end of the valid ones. Data is not checked: its CRCs stand in the items. */
+/* 1 an entry, 0 the end of the valid ones, < 0 an error: what could not be read is not the end. Data is not
+ * checked: its CRCs stand in the items. */
 int journal_next(struct journal *j, struct journal_cursor *c, struct journal_entry *e);
 void journal_end(struct journal_cursor *c);
 

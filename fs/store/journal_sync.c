@@ -178,10 +178,13 @@ int journal_move_tail(struct journal *j, const struct journal_point *p)
         pthread_mutex_unlock(&j->append);
         return LFS_ERR_MISUSE;
     }
+    struct journal_super before = j->super;
     j->super.tail_pos = p->pos;
     j->super.tail_seq = p->seq;
     memcpy(j->super.tail_mac, p->mac, sizeof p->mac);
     int r = journal_write_super(j);
+    if (r)
+        j->super = before;
     pthread_mutex_unlock(&j->append);
     if (!r)
         r = journal_flush(j);

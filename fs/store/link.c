@@ -1,4 +1,5 @@
 /* Hard links and symbolic links. */
+#include "fs/store/file_home.h"
 #include "fs/store/rotate.h"
 #include "fs/store/tree.h"
 
@@ -75,6 +76,7 @@ static int symlink_in(struct node *dir, const char *name, const char *target, st
 
 int node_symlink(struct node *dir, const char *name, const char *target, struct stat *st, struct node **out)
 {
+    VOLUME_CHANGE(dir->vol);
     int r = tree_begin_change(dir);
     return r ? r : tree_end(dir->vol, symlink_in(dir, name, target, st, out));
 }
@@ -172,7 +174,14 @@ static int link_symlink_anew(struct node *n, struct entry *e, struct node **out)
 
 static int link_again(struct node *n, struct entry *e, struct node **out)
 {
-    int r = add_entry(e, do_link, n);
+    struct volume *v = n->vol;
+    struct home_move m;
+    pthread_mutex_lock(&v->move_lock);
+    int r = home_move_begin(&m, n, NULL, e->id);
+    if (!r)
+        r = add_entry(e, do_link, n);
+    home_move_end(&m);
+    pthread_mutex_unlock(&v->move_lock);
     if (r)
         return r;
     node_ref(n);
@@ -204,6 +213,7 @@ static int link_in(struct node *n, struct node *dir, const char *name, struct no
 int node_link(struct node *n, struct node *dir, const char *name, struct stat *st, struct node **out)
 {
     struct node *made;
+    VOLUME_CHANGE(dir->vol);
     int r = tree_begin_change(dir);
     if (r)
         return r;

@@ -47,6 +47,10 @@ struct node {
     /* Regular files: contents (file.c), made at first use, NULL until then. Guarded by file_lock. */
     pthread_mutex_t file_lock;
     struct file *file;
+    _Atomic unsigned moving;    /* into another directory, without a header (file_home.h) */
+    bool moved;                 /* it is in vol->moved; guarded by vol->moved_lock */
+    struct seal_waiter *waiter; /* its file waits for a seal; guarded by vol->dirty_lock */
+    atomic_bool seal_broken;    /* it was said already */
 };
 
 /* ---- the tree gives (node.c, fdcache.c, tree.c) ---- */

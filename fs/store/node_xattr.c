@@ -226,6 +226,7 @@ int node_setxattr(struct node *n, const char *name, const void *value, size_t si
 {
     if (!can_have(n) || (!is_acl(name) && !is_encrypted(name)))
         return -EOPNOTSUPP;
+    VOLUME_CHANGE(n->vol);
     int r = begin(n, true);
     return r ? r : end(n, set(n, name, value, size, flags));
 }
@@ -263,6 +264,7 @@ int node_removexattr(struct node *n, const char *name)
 {
     if (!can_have(n) || (!is_acl(name) && !is_encrypted(name)))
         return -EOPNOTSUPP;
+    VOLUME_CHANGE(n->vol);
     int r = begin(n, true);
     return r ? r : end(n, remove_attr(n, name));
 }

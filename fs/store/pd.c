@@ -54,7 +54,7 @@ static int obtain(struct volume *v, const uint8_t id[static ID_BYTES], struct pd
 int pd_table_init(struct volume *v, const struct keyset *root)
 {
     v->pds = calloc(1, sizeof *v->pds);
-    return v->pds ? pd_set_keys(v, root) : -ENOMEM;
+    return !v->pds ? -ENOMEM : root ? pd_set_keys(v, root) : 0;
 }
 
 void pd_table_free(struct volume *v)

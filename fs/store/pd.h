@@ -32,7 +32,7 @@ struct pd_table {
     _Atomic unsigned count;
 };
 
-int pd_table_init(struct volume *v, const struct keyset *root);
+int pd_table_init(struct volume *v, const struct keyset *root); /* root NULL: without keys */
 void pd_table_free(struct volume *v);
 
 /* Gives keys, in place of those that are there. pd_lock is held, and the caller is not inside volume_enter.

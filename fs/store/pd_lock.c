@@ -1,5 +1,5 @@
 /* Locking and unlocking one protected directory while the rest goes on. */
-#include "fs/store/file.h"
+#include "fs/store/seal.h"
 #include "fs/store/tree.h"
 
 #include <errno.h>
@@ -23,6 +23,7 @@ int volume_pd_lock_begin(struct volume *v, const uint8_t pd_id[static ID_BYTES])
         return LFS_ERR_MISUSE;
     if (pd)
         atomic_compare_exchange_strong(&pd->state, &expected, VOLUME_LOCKING);
+    freeze_end(v);
     return 0;
 }
 
@@ -36,6 +37,7 @@ static int checkpoint(struct volume *v)
 static int lock_one(struct volume *v, struct pd *pd)
 {
     int r = checkpoint(v);
+    seal_before_lock(v, pd);
     atomic_store(&pd->state, VOLUME_LOCKED);
     gate_wait(&v->gate);
     struct pd_keys *keys = atomic_exchange(&pd->keys, NULL);
@@ -52,9 +54,11 @@ int volume_pd_lock_finish(struct volume *v, const uint8_t pd_id[static ID_BYTES]
     struct pd *pd = pd_find(v, pd_id);
     if (!pd || pd == pd_root(v))
         return pd ? LFS_ERR_MISUSE : 0;
+    freeze_overrule(v);
     pthread_mutex_lock(&v->pd_lock);
     int r = pd_keys(pd) ? lock_one(v, pd) : 0;
     pthread_mutex_unlock(&v->pd_lock);
+    freeze_leave(v);
     return r;
 }
 

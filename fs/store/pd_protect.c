@@ -205,6 +205,7 @@ int node_protect(struct node *dir, const struct keyset *keys)
     struct volume *v = dir->vol;
     if (!S_ISDIR(dir->type) || dir == v->root)
         return S_ISDIR(dir->type) ? LFS_ERR_MISUSE : -ENOTDIR;
+    VOLUME_CHANGE(v);
     bool present = false;
     int r = tree_begin_change(dir);
     if (!r) {

@@ -26,8 +26,11 @@ struct place place_swap(struct node *n, struct place p)
 
 void place_release(struct volume *v, struct place *p)
 {
-    if (p->stored && p->parent == v->root && tmp_is_grave(v, p->stored))
+    /* What a freeze keeps goes at the next mount. */
+    if (p->stored && p->parent == v->root && tmp_is_grave(v, p->stored) && freeze_try(v)) {
         tmp_discard(v, v->root_fd, p->stored);
+        freeze_leave(v);
+    }
     free(p->stored);
     if (p->parent)
         node_unref(p->parent, 1);
@@ -132,6 +135,11 @@ int node_path(struct node *n, char *path, size_t size)
     if (!r)
         memmove(path, path + at, size - at);
     return r;
+}
+
+int node_cipher_path(struct node *n, char *path, size_t size)
+{
+    return node_path(n, path, size);
 }
 
 /* Changes made while the directory is being synced are not covered, so the count is read before. */

@@ -46,7 +46,7 @@ static int take_step(struct rotation *r, struct file *f, struct step *s, uint64_
     }
     if (reserved)
         journal_unreserve(r->v->journal, reserved);
-    volume_leave(r->v);
+    rotate_leave(r);
     return e;
 }
 
@@ -128,7 +128,7 @@ static int file_xattrs(struct rotation *r, struct node *n)
         return e;
     int damage = atomic_load(&n->removed) ? 0 : node_rekey_xattrs(n);
     e = damage ? rotate_count_damage(r, damage) : 0;
-    volume_leave(r->v);
+    rotate_leave(r);
     return e ? e : damage ? 1 : 0;
 }
 

@@ -51,13 +51,23 @@ static int unlink_name(struct node *dir, const char *name)
 
 int node_unlink(struct node *dir, const char *name)
 {
+    VOLUME_CHANGE(dir->vol);
     int r = tree_begin_change(dir);
     return r ? r : tree_end(dir->vol, unlink_name(dir, name));
 }
 
 /* ---- directories ---- */
 
-/* Away under a temporary name first; then it is taken apart. If that can't be done it comes back. */
+static bool has_record(int dirfd, const char *tmp)
+{
+    char path[TMP_NAME_MAX + sizeof DIRREC_NAME];
+    struct stat st;
+    snprintf(path, sizeof path, "%s/" DIRREC_NAME, tmp);
+    return fstatat(dirfd, path, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* Away under a temporary name first; then it is taken apart. If that can't be done it comes back, but not
+ * without its record: then what is left stays where nobody sees it. */
 static int take_dir(const struct entry *e, struct victim *w)
 {
     struct volume *v = e->dir->vol;
@@ -68,9 +78,13 @@ static int take_dir(const struct entry *e, struct victim *w)
     if (renameat(e->fd, e->cn.stored, e->fd, tmp))
         return -errno;
     int r = dir_discard(v, e->fd, tmp);
-    if (r)
-        renameat2(e->fd, tmp, e->fd, e->cn.stored, RENAME_NOREPLACE);
-    return r;
+    if (!r || has_record(e->fd, tmp)) {
+        if (r)
+            renameat2(e->fd, tmp, e->fd, e->cn.stored, RENAME_NOREPLACE);
+        return r;
+    }
+    unlinkat(e->fd, tmp, AT_REMOVEDIR);
+    return 0;
 }
 
 static int rmdir_entry(const struct entry *e, const struct stat *st, struct victim *w)
@@ -132,6 +146,7 @@ static int rmdir_name(struct node *dir, const char *name)
 
 int node_rmdir(struct node *dir, const char *name)
 {
+    VOLUME_CHANGE(dir->vol);
     int r = tree_begin_change(dir);
     return r ? r : tree_end(dir->vol, rmdir_name(dir, name));
 }

@@ -1,5 +1,6 @@
 /* rename: finding out what stands where, locking it, and choosing the move. */
 #include "fs/store/rename.h"
+#include "fs/store/file_home.h"
 #include "fs/store/rotate.h"
 
 #include <errno.h>
@@ -19,31 +20,48 @@ static bool same_inode(const struct stat *a, const struct stat *b)
     return a->st_ino == b->st_ino && a->st_dev == b->st_dev;
 }
 
-/* ---- contents first: what replaces a file is whole on disk before it does ---- */
+/* ---- contents first: what replaces a file is whole on disk before it does, and what goes to another
+ * directory may be there by its header ---- */
 
-static int settle(struct side *s)
+/* The two files on their way. */
+struct ready {
+    struct node *n[2]; /* referenced */
+    struct home_move move[2];
+};
+
+static void ready_clear(struct ready *p)
 {
-    if (!S_ISREG(s->st.st_mode))
+    for (int i = 0; i < 2; i++) {
+        home_move_end(&p->move[i]);
+        if (p->n[i])
+            node_unref(p->n[i], 1);
+    }
+    *p = (struct ready){0};
+}
+
+static int make_ready(struct ready *p, int i, struct side *s, const struct side *other, bool replaces)
+{
+    bool crosses = s->e.dir != other->e.dir;
+    if (!S_ISREG(s->st.st_mode) || (!replaces && !crosses))
         return 0;
-    struct node *n;
     /* One that nobody knew is made: what was written to it before it was forgotten may not be on disk. */
-    int r = node_obtain(s->e.dir, &s->st, s->e.cn.stored, &n);
-    if (r)
-        return r;
-    r = file_settle(n);
-    node_unref(n, 1);
+    int r = node_obtain(s->e.dir, &s->st, s->e.cn.stored, &p->n[i]);
+    if (!r && replaces)
+        r = file_settle(p->n[i]);
+    if (!r && crosses)
+        r = home_move_begin(&p->move[i], p->n[i], s->e.id, other->e.id);
     return r;
 }
 
-static int settle_both(struct side *from, struct side *to, unsigned flags)
+static int make_both_ready(struct ready *p, struct side *from, struct side *to, unsigned flags)
 {
     int r = look(from);
     if (!r)
         r = look(to);
-    if (r || !from->there || !to->there || (flags & RENAME_NOREPLACE))
+    if (r || !from->there || (to->there && (flags & RENAME_NOREPLACE)))
         return r;
-    r = settle(from);
-    return !r && (flags & RENAME_EXCHANGE) ? settle(to) : r;
+    r = make_ready(p, 0, from, to, to->there);
+    return !r && to->there && (flags & RENAME_EXCHANGE) ? make_ready(p, 1, to, from, true) : r;
 }
 
 /* ---- locks ---- */
@@ -61,22 +79,27 @@ static bool unchanged(const struct side *s, const struct side *before)
     return s->there == before->there && (!s->there || same_inode(&s->st, &before->st));
 }
 
-/* Locks both directories, and those that the names stand for; looks again until the locks are the right ones.
- */
-static int lock_sides(struct side *from, struct side *to, struct dir_set *set)
+/* Makes ready, then locks both directories and those that the names stand for; all again until what was made
+ * ready is what stands there. */
+static int lock_sides(struct side *from, struct side *to, unsigned flags, struct ready *ready,
+                      struct dir_set *set)
 {
     for (;;) {
+        int r = make_both_ready(ready, from, to, flags);
+        if (r)
+            return r;
         struct side was_from = *from, was_to = *to;
         *set = (struct dir_set){0};
         add_locks(set, from);
         add_locks(set, to);
         dir_set_lock(set);
-        int r = look(from);
+        r = look(from);
         if (!r)
             r = look(to);
         if (!r && unchanged(from, &was_from) && unchanged(to, &was_to))
             return 0;
         dir_set_unlock(set);
+        ready_clear(ready);
         if (r)
             return r;
     }
@@ -161,15 +184,21 @@ static void tell_files(struct side *from, struct side *to)
 
 static int rename_sides(struct side *from, struct side *to, unsigned flags)
 {
+    struct volume *v = from->e.dir->vol;
+    bool crosses = from->e.dir != to->e.dir;
+    CLEANUP(ready_clear) struct ready ready = {0};
     struct dir_set set;
     struct victim w = {0};
-    int r = settle_both(from, to, flags);
-    if (!r)
-        r = lock_sides(from, to, &set);
-    if (r)
-        return r;
-    r = rename_locked(from, to, flags, &w);
-    dir_set_unlock(&set);
+    if (crosses)
+        pthread_mutex_lock(&v->move_lock);
+    int r = lock_sides(from, to, flags, &ready, &set);
+    if (!r) {
+        r = rename_locked(from, to, flags, &w);
+        dir_set_unlock(&set);
+    }
+    ready_clear(&ready);
+    if (crosses)
+        pthread_mutex_unlock(&v->move_lock);
     victim_put(&w);
     if (!r)
         tell_files(from, to);
@@ -201,6 +230,7 @@ int node_rename(struct node *dir, const char *name, struct node *newdir, const c
     bool known = (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE)) == 0;
     if (!known || flags == (RENAME_NOREPLACE | RENAME_EXCHANGE))
         return -EINVAL;
+    VOLUME_CHANGE(dir->vol);
     int r = tree_begin_change(dir);
     return r ? r : tree_end(dir->vol, rename_names(dir, name, newdir, newname, flags));
 }

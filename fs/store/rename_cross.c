@@ -16,6 +16,15 @@ static void record_place(struct dirrec *d, int i, const struct entry *e)
     dirrec_name_tag(e->cn.stored, d->name[i]);
 }
 
+/* A record that names two places is of a move that may not be on disk; the place it would leave out may be the
+ * one that is. */
+static int settle_place(const struct crossing *c)
+{
+    static const uint8_t none[DIRREC_NAME_BYTES];
+    bool two = memcmp(c->rec.name[1], none, sizeof none) != 0;
+    return two ? dir_fd_sync(c->from->e.dir->vol, c->from->e.fd) : 0;
+}
+
 static int begin_dir(struct crossing *c)
 {
     struct volume *v = c->from->e.dir->vol;
@@ -32,6 +41,8 @@ static int begin_dir(struct crossing *c)
         r = LFS_ERR_NOKEY;
     if (!r && !dirrec_is_at(&c->rec, c->from->e.id, c->from->e.cn.stored))
         r = LFS_ERR_AUTH;
+    if (!r)
+        r = settle_place(c);
     if (!r) {
         both = c->rec;
         record_place(&both, 0, &c->from->e);

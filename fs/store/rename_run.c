@@ -42,6 +42,17 @@ static int move_over(struct side *from, struct side *to)
     return r;
 }
 
+/* What can't be removed is at least put aside. */
+static void remove_old_link(const struct entry *e)
+{
+    char tmp[TMP_NAME_MAX];
+    if (link_remove(e->fd, e->cn.stored) == 0)
+        return;
+    tmp_name(e->dir->vol, tmp);
+    if (renameat(e->fd, e->cn.stored, e->fd, tmp) == 0)
+        link_remove(e->fd, tmp);
+}
+
 /* The new link first, then the old one goes: between the two both stand, and none is lost. */
 static int move_link(struct crossing *c, struct side *from, struct side *to)
 {
@@ -57,7 +68,7 @@ static int move_link(struct crossing *c, struct side *from, struct side *to)
     pthread_rwlock_unlock(&v->tree_lock);
     place_release(v, &p);
     if (!r)
-        link_remove(from->e.fd, from->e.cn.stored);
+        remove_old_link(&from->e);
     return r;
 }
 
@@ -84,15 +95,20 @@ static int move_to_name(struct side *from, struct side *to, struct victim *w)
 
 /* ---- a directory over an empty one ---- */
 
-/* The two change places; where the filesystem can't, the empty one makes room first. tmp gets the name where
- * the empty one then is, in the directory *fd. */
-static int swap_dirs(struct side *from, struct side *to, const char *tmp, int *fd)
+/* The two change places; where the filesystem can't, the empty one makes room first. *left is the name where
+ * the empty one then is, in the directory *fd: tmp, or, where it could neither get that nor change back, the
+ * name that the other one had. */
+static int swap_dirs(struct side *from, struct side *to, const char *tmp, const char **left, int *fd)
 {
     int r = rename_at(from, to, RENAME_EXCHANGE);
     *fd = from->e.fd;
+    *left = tmp;
     if (!r && renameat(from->e.fd, from->e.cn.stored, from->e.fd, tmp)) {
         r = -errno;
-        rename_at(from, to, RENAME_EXCHANGE);
+        if (rename_at(from, to, RENAME_EXCHANGE)) {
+            *left = from->e.cn.stored;
+            r = 0;
+        }
         return r;
     }
     if (r != -EINVAL)
@@ -106,7 +122,7 @@ static int swap_dirs(struct side *from, struct side *to, const char *tmp, int *f
     return r;
 }
 
-static int swap_and_place(struct side *from, struct side *to, const char *tmp, int *fd)
+static int swap_and_place(struct side *from, struct side *to, const char *tmp, const char **left, int *fd)
 {
     struct volume *v = from->e.dir->vol;
     struct place p;
@@ -114,7 +130,7 @@ static int swap_and_place(struct side *from, struct side *to, const char *tmp, i
     if (r)
         return r;
     pthread_rwlock_wrlock(&v->tree_lock);
-    r = swap_dirs(from, to, tmp, fd);
+    r = swap_dirs(from, to, tmp, left, fd);
     if (!r && from->n)
         p = place_swap(from->n, p);
     pthread_rwlock_unlock(&v->tree_lock);
@@ -128,6 +144,7 @@ static int move_over_dir(struct side *from, struct side *to, struct victim *w)
     struct volume *v = from->e.dir->vol;
     struct crossing there, back;
     char tmp[TMP_NAME_MAX];
+    const char *left;
     int fd, r = to->n ? dir_check_removable(to->n) : LFS_ERR_MISUSE;
     if (!r)
         r = victim_get(&to->e, &to->st, w);
@@ -137,7 +154,7 @@ static int move_over_dir(struct side *from, struct side *to, struct victim *w)
     r = crossing_begin(from, to, &there);
     if (!r && (r = crossing_begin(to, from, &back)) != 0)
         crossing_abort(&there);
-    if (!r && (r = swap_and_place(from, to, tmp, &fd)) != 0) {
+    if (!r && (r = swap_and_place(from, to, tmp, &left, &fd)) != 0) {
         crossing_abort(&back);
         crossing_abort(&there);
     }
@@ -146,8 +163,8 @@ static int move_over_dir(struct side *from, struct side *to, struct victim *w)
         if (back.fd >= 0)
             close(back.fd);
         if (!w->bury)
-            dir_discard(v, fd, tmp);
-        else if (renameat(fd, tmp, v->root_fd, w->tmp))
+            dir_discard(v, fd, left);
+        else if (renameat(fd, left, v->root_fd, w->tmp))
             w->bury = false;
     }
     victim_settle(&to->e, w, r);

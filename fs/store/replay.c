@@ -1,6 +1,7 @@
 /* Replay: the overlays of an unclean journal are built again from its valid entries, synced, and put in place
  * with the same code as any checkpoint. It may be cut anywhere and run again. */
 #include "fs/store/replay.h"
+#include "fs/store/seal.h"
 
 #include "latchfs/crc32c.h"
 #include "latchfs/io.h"
@@ -75,34 +76,34 @@ static uint32_t chunk_crc(const uint8_t *chunk)
     return rcur_u32(&c);
 }
 
-/* One piece of data of an entry: present, within bounds, and as its CRC says. */
-static bool piece_whole(struct journal *j, const struct journal_entry *e, uint64_t *used, size_t len,
-                        uint32_t crc)
+/* One piece of data of an entry: 1 when it is there, within bounds, and as its CRC says. */
+static int piece_whole(struct journal *j, const struct journal_entry *e, uint64_t *used, size_t len,
+                       uint32_t crc)
 {
     uint8_t buf[PAGE_BYTES];
     if (len > sizeof buf || *used + len > e->head.data_bytes)
-        return false;
-    if (len && journal_read(j, buf, len, e->data_at + *used))
-        return false;
+        return 0;
+    int r = len ? journal_look(j, buf, len, e->data_at + *used) : 1;
     *used += len;
-    return crc32c(0, buf, len) == crc;
+    return r <= 0 ? r : crc32c(0, buf, len) == crc;
 }
 
-/* Items parse, and all data is as its CRC says: the entry reached the disk whole. */
-static bool entry_whole(struct journal *j, const struct journal_entry *e)
+/* 1 when the items parse, and all data is as its CRC says: the entry reached the disk whole. */
+static int entry_whole(struct journal *j, const struct journal_entry *e)
 {
     struct rcur c = rcur_over(e->items, e->head.item_bytes);
     struct jitem it;
     uint64_t used = 0;
-    int r;
+    int r, whole = 1;
     while ((r = jitem_next(&c, &it)) == 1) {
-        if (it.type == JITEM_INLINE && !piece_whole(j, e, &used, (size_t)it.length, it.crc))
-            return false;
-        for (uint64_t i = 0; it.type == JITEM_CHUNKS && !it.fresh && i < it.count; i++) {
+        if (it.type == JITEM_INLINE)
+            whole = piece_whole(j, e, &used, (size_t)it.length, it.crc);
+        for (uint64_t i = 0; whole == 1 && it.type == JITEM_CHUNKS && !it.fresh && i < it.count; i++) {
             const uint8_t *chunk = it.chunks + i * JCHUNK_BYTES;
-            if (!piece_whole(j, e, &used, chunk_length(chunk), chunk_crc(chunk)))
-                return false;
+            whole = piece_whole(j, e, &used, chunk_length(chunk), chunk_crc(chunk));
         }
+        if (whole <= 0)
+            return whole;
     }
     return r == 0 && used == e->head.data_bytes;
 }
@@ -133,6 +134,15 @@ static int take_marks_and_path(struct replay *p, const struct journal_entry *e)
     return 0;
 }
 
+/* The next whole entry: 1, or 0 behind the last. With the override what can't be read ends the journal. */
+static int next_whole(struct replay *p, struct journal_cursor *c, struct journal_entry *e)
+{
+    int r = journal_next(p->v->journal, c, e);
+    if (r == 1)
+        r = entry_whole(p->v->journal, e);
+    return r < 0 && p->v->opt.ignore_journal ? 0 : r;
+}
+
 static int collect(struct replay *p)
 {
     static const uint8_t no_file[ID_BYTES];
@@ -143,7 +153,8 @@ static int collect(struct replay *p)
     if (r)
         return r;
     p->end = c.at;
-    while (!r && journal_next(j, &c, &e) == 1 && entry_whole(j, &e)) {
+    while (!r && (r = next_whole(p, &c, &e)) == 1) {
+        r = 0;
         p->end = c.at;
         if (memcmp(e.head.file_id, no_file, ID_BYTES)) {
             p->report->entries++;
@@ -158,33 +169,36 @@ static int collect(struct replay *p)
 
 /* ---- rebuilding one file's overlay ---- */
 
-/* Fresh chunks without a mark count only if what lies in place is what the entry speaks of. */
-static bool fresh_whole(int fd, const struct jitem *it)
+/* Fresh chunks without a mark count only if what lies in place is what the entry speaks of: 1 then. */
+static int fresh_whole(int fd, const struct jitem *it)
 {
     uint8_t buf[PAGE_BYTES];
     for (uint64_t i = 0; i < it->count; i++) {
         const uint8_t *chunk = it->chunks + i * JCHUNK_BYTES;
         size_t len = chunk_length(chunk);
-        if (len > sizeof buf || io_pread(fd, buf, len, layout_data_offset(it->first + i)) != (ssize_t)len ||
-            crc32c(0, buf, len) != chunk_crc(chunk))
-            return false;
+        ssize_t n = len <= sizeof buf ? io_pread(fd, buf, len, layout_data_offset(it->first + i)) : 0;
+        if (n < 0)
+            return (int)n;
+        if (len > sizeof buf || n != (ssize_t)len || crc32c(0, buf, len) != chunk_crc(chunk))
+            return 0;
     }
-    return true;
+    return 1;
 }
 
-/* True if the entry has fresh data that neither a mark nor its CRC vouches for. *unmarked: it has some
- * without a mark. */
-static bool entry_torn(struct rcur c, int fd, uint64_t seq, uint64_t marked, bool *unmarked)
+/* 1 if the entry has fresh data that neither a mark nor its CRC vouches for. *unmarked: it has some without a
+ * mark. */
+static int entry_torn(struct rcur c, int fd, uint64_t seq, uint64_t marked, bool *unmarked)
 {
     struct jitem it;
     while (jitem_next(&c, &it) == 1) {
         if (it.type != JITEM_CHUNKS || !it.fresh || seq <= marked)
             continue;
-        if (!fresh_whole(fd, &it))
-            return true;
+        int whole = fresh_whole(fd, &it);
+        if (whole <= 0)
+            return whole < 0 ? whole : 1;
         *unmarked = true;
     }
-    return false;
+    return 0;
 }
 
 static uint64_t cut_first_chunk(uint64_t length)
@@ -276,13 +290,14 @@ static int rebuild(struct replay *p, struct replay_file *rf, struct file *f, int
         const struct replay_entry *e = &rf->entries[i];
         uint8_t *items = malloc(e->item_bytes + 1);
         r = items ? journal_read(j, items, e->item_bytes, e->items_at) : -ENOMEM;
-        bool torn = !r && entry_torn(rcur_over(items, e->item_bytes), fd, e->seq, rf->marked, &rf->unmarked);
+        int torn = r ? 0 : entry_torn(rcur_over(items, e->item_bytes), fd, e->seq, rf->marked, &rf->unmarked);
+        r = torn < 0 ? torn : r;
         if (!r && !torn) {
             r = apply_items(f, rcur_over(items, e->item_bytes), e->data_at);
             last = e->seq;
         }
         free(items);
-        if (torn) {
+        if (torn > 0) {
             p->report->torn += rf->entry_count - i;
             break;
         }
@@ -366,8 +381,9 @@ static int put_in_place(struct replay *p)
     return r;
 }
 
-/* Ends the targets: dropped, or (read-only) kept as overlays over an unclean volume. */
-static void release(struct replay *p, bool keep)
+/* Ends the targets: dropped, or (read-only) kept as overlays over an unclean volume. placed: all is in place
+ * and on disk. */
+static void release(struct replay *p, bool keep, bool placed)
 {
     for (size_t i = 0; i < p->target_count; i++) {
         struct file *f = p->targets[i].f;
@@ -376,9 +392,12 @@ static void release(struct replay *p, bool keep)
             f->replayed = true; /* stays until the volume is closed */
             continue;
         }
+        bool seal = placed && seal_is_wanted(f);
         f->state = CONTENT_NONE;
         f->synced_gen = f->placed_gen;
         file_put(f);
+        if (seal)
+            seal_wait(n, NULL, true);
         node_unref(n, 1);
     }
     for (size_t i = 0; i < p->file_count; i++) {
@@ -405,6 +424,6 @@ int replay_run(struct volume *v, struct replay_report *report)
     report->files = p.target_count;
     if (!r && report->unclean && !v->opt.read_only)
         r = put_in_place(&p);
-    release(&p, !r && v->opt.read_only);
+    release(&p, !r && v->opt.read_only, !r && !v->opt.read_only);
     return r;
 }

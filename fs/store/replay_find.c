@@ -46,10 +46,12 @@ static int at_path(struct volume *v, char *path, struct node **out)
 }
 
 /* Errors that say "not there", or that what stands there is damaged: not a reason to stop. Any other might
- * hide a file whose synced content only the journal has; with the override it counts as not found. */
+ * hide a file whose synced content only the journal has; with the override it counts as not found. So does
+ * what may not be opened, on a volume that is only read: nobody here reads it. */
 static int passing(const struct replay *p, int r)
 {
     bool absent = r == -ENOENT || r == -ENOTDIR || r == -ESTALE || r == -ELOOP || r < -4095;
+    absent = absent || (p->v->opt.read_only && r == -EACCES);
     return absent || p->v->opt.ignore_journal ? 0 : r;
 }
 

@@ -46,7 +46,7 @@ static int rewrap(struct rotation *r, struct node *n)
     if (e)
         return e;
     e = rewrap_file(r, n, &done);
-    volume_leave(r->v);
+    rotate_leave(r);
     if (e || !done)
         return e;
     r->changed++;
@@ -88,7 +88,7 @@ static int look(struct rotation *r, struct node *n)
         }
         file_put(f);
     }
-    volume_leave(r->v);
+    rotate_leave(r);
     return e;
 }
 

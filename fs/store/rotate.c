@@ -148,16 +148,25 @@ int rotate_enter(struct rotation *r)
 {
     struct volume *v = r->v;
     const struct pd *pd = pd_find(v, r->o->pd_id);
+    freeze_enter(v);
     int e = volume_enter(v, false);
-    if (e)
+    if (e) {
+        freeze_leave(v);
         return e;
+    }
     const struct pd_keys *keys = pd_check(pd, false) ? NULL : pd_keys(pd);
     e = !keys ? LFS_ERR_NOKEY : r->kind->changes ? volume_check_writable(v) : 0;
     if (e)
-        volume_leave(v);
+        rotate_leave(r);
     else
         r->active = keys->set.active;
     return e;
+}
+
+void rotate_leave(struct rotation *r)
+{
+    volume_leave(r->v);
+    freeze_leave(r->v);
 }
 
 static int checkpoint(struct rotation *r, bool full)
@@ -166,7 +175,7 @@ static int checkpoint(struct rotation *r, bool full)
     if (e)
         return e;
     e = checkpoint_run(r->v, full);
-    volume_leave(r->v);
+    rotate_leave(r);
     return e;
 }
 

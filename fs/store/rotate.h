@@ -67,8 +67,9 @@ void rotate_found(struct rotation *r, uint32_t version);
 /* 0 for an error that says "this file is damaged" (it is counted and passed by) or gone; others come back. */
 int rotate_count_damage(struct rotation *r, int err);
 
-/* volume_enter, and the keys of the protected directory are there (r->active). */
+/* freeze_enter, volume_enter, and the keys of the protected directory are there (r->active). */
 int rotate_enter(struct rotation *r);
+void rotate_leave(struct rotation *r);
 
 /* ---- what moves meanwhile ---- */
 

@@ -67,7 +67,7 @@ static int note_placed(struct rotation *r, struct node *n)
             rotate_found(r, h.key_version);
         node_fd_put(n);
     }
-    volume_leave(r->v);
+    rotate_leave(r);
     return 0;
 }
 
@@ -139,7 +139,7 @@ static int visit_entry(struct rotation *r, struct node *dir, const char *name)
         return e;
     e = r->counting ? weigh_entry(r, dir, name) : look_entry(r, dir, name, &n);
     e = rotate_count_damage(r, e);
-    volume_leave(r->v);
+    rotate_leave(r);
     if (!e && n)
         e = work_on(r, n);
     if (n)
@@ -197,7 +197,7 @@ static int get_dir(struct rotation *r, struct node *dir, const char *name, struc
     }
     if (!e && S_ISDIR(st.st_mode))
         e = node_obtain(dir, &st, name, out);
-    volume_leave(r->v);
+    rotate_leave(r);
     return e == LFS_ERR_NOKEY ? LFS_ERR_AUTH
                               : e; /* it came from elsewhere, and what it is now in is locked */
 }
@@ -232,7 +232,7 @@ static int walk_list(struct rotation *r, struct node *dir, bool ours, char *buf,
         if (e)
             return e;
         e = list_some(dir, cookie, buf, &len);
-        volume_leave(r->v);
+        rotate_leave(r);
         if (e)
             return passed_by(r, dir, e);
         for (size_t at = 0; !e && at < len;) {
@@ -257,7 +257,7 @@ int rotate_walk(struct rotation *r, struct node *dir, int depth)
     if (e)
         return e;
     e = check_dir(r, dir, &ours);
-    volume_leave(r->v);
+    rotate_leave(r);
     if (e)
         return passed_by(r, dir, e);
     AUTO_FREE char *buf = malloc(LIST_BYTES);
@@ -288,7 +288,7 @@ int rotate_visit(struct rotation *r, struct node *n)
             node_fd_put(n);
         }
     }
-    volume_leave(r->v);
+    rotate_leave(r);
     e = passed_by(r, n, e);
     return !e && look == LOOK_WORK ? work_on(r, n) : e;
 }

@@ -18,6 +18,7 @@ struct txn {
     uint64_t seq;     /* after commit */
     uint64_t data_at; /* after commit: journal offset of the first data byte */
     bool fresh, hint;
+    bool opens; /* the file was sealed */
     uint8_t buf[TXN_ITEM_BYTES];
 };
 
@@ -31,10 +32,18 @@ void txn_cut(struct txn *t, uint64_t length);
 void txn_punch(struct txn *t, uint64_t first, uint64_t count);
 void txn_inline(struct txn *t, const uint8_t *cipher, uint16_t length);
 
-/* Stamps the generation, sets the MAC, puts the header in. Last item. */
+/* Stamps the generation, sets the MAC, puts the header in. Last item. A seal is open from then on. */
 void txn_header(struct txn *t, struct file_header *h);
+/* The same for what changes no record: the seal is as h says. */
+void txn_header_as_is(struct txn *t, struct file_header *h);
+
+/* With volume_options.bypass_journal: in place at once (bypass.c). */
+int txn_bypass(struct txn *t);
 
 /* Appends to the journal. *reserved is consumed (0 afterwards), also on error. */
 int txn_commit(struct txn *t, uint64_t *reserved);
+
+/* The same for a transaction that changes nothing but the header; h becomes the file's. */
+int file_commit_header(struct txn *t, const struct file_header *h, uint64_t *reserved);
 
 #endif

@@ -1,5 +1,6 @@
 /* What loses a name while it may be in use: the node keeps a pinned descriptor, or, past the limit of pins, a
  * temporary name in the root of the volume that goes with the node. */
+#include "fs/store/file_home.h"
 #include "fs/store/tree.h"
 
 #include <errno.h>
@@ -16,6 +17,8 @@ int victim_get(const struct entry *e, const struct stat *st, struct victim *w)
     w->n = node_find(v, st);
     if (!w->n)
         return 0;
+    if (!w->last && S_ISREG(st->st_mode))
+        home_remember(w->n);
     if (w->n->refs > 1 && !fd_pin(w->n)) {
         tmp_name(v, w->tmp);
         int r = place_new(v->root, w->tmp, &w->grave);

@@ -1,7 +1,8 @@
 /* The life of a volume: created, opened (and replayed), closed. */
 #include "fs/store/ballast.h"
-#include "fs/store/file.h"
+#include "fs/store/file_home.h"
 #include "fs/store/pd.h"
+#include "fs/store/seal.h"
 
 #include "latchfs/dirrec.h"
 #include "latchfs/io.h"
@@ -43,6 +44,8 @@ int volume_check_writable(const struct volume *v)
 
 void volume_fail_readonly(struct volume *v, int err, const char *what)
 {
+    int none = 0;
+    atomic_compare_exchange_strong(&v->failed_sync, &none, err);
     if (!atomic_exchange(&v->read_only, true))
         log_error("%s failed: %s; the volume is read-only from now on", what, lfs_strerror(err));
 }
@@ -91,10 +94,14 @@ static struct volume *volume_alloc(const struct keyset *keys, const struct volum
     v->suite = keys->suite;
     memcpy(v->id, keys->volume_id, ID_BYTES);
     pthread_mutex_init(&v->pd_lock, NULL);
+    freeze_init(&v->freeze);
     gate_init(&v->gate);
     pthread_rwlock_init(&v->tree_lock, NULL);
+    pthread_mutex_init(&v->move_lock, NULL);
+    pthread_mutex_init(&v->moved_lock, NULL);
     pthread_mutex_init(&v->dirty_lock, NULL);
     pthread_mutex_init(&v->checkpoint_lock, NULL);
+    pthread_mutex_init(&v->seal_lock, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&v->flusher_wake, &monotonic);
@@ -105,6 +112,7 @@ static struct volume *volume_alloc(const struct keyset *keys, const struct volum
 
 static void volume_free(struct volume *v)
 {
+    seal_wait_free(v);
     if (v->nodes)
         node_tables_free(v);
     ballast_free(v);
@@ -112,11 +120,16 @@ static void volume_free(struct volume *v)
         close(v->root_fd);
     pd_table_free(v);
     free(v->mark);
+    free(v->moved);
     pthread_mutex_destroy(&v->pd_lock);
     gate_clear(&v->gate);
+    freeze_clear(&v->freeze);
     pthread_rwlock_destroy(&v->tree_lock);
+    pthread_mutex_destroy(&v->move_lock);
+    pthread_mutex_destroy(&v->moved_lock);
     pthread_mutex_destroy(&v->dirty_lock);
     pthread_mutex_destroy(&v->checkpoint_lock);
+    pthread_mutex_destroy(&v->seal_lock);
     pthread_cond_destroy(&v->flusher_wake);
     free(v);
 }
@@ -135,7 +148,7 @@ int volume_reset_journal(struct volume *v)
     for (;;) {
         int r = journal_reset(v->journal, bytes);
         atomic_store(&v->period_seq, journal_head(v->journal).seq);
-        if (!r && !v->ballast)
+        if (!r && !v->ballast && !v->ballast_needless)
             r = ballast_open(v, bytes);
         if (r != -ENOSPC || bytes / 2 < JOURNAL_RING_MIN)
             return r;
@@ -148,9 +161,14 @@ static int open_journal(struct volume *v)
     const uint8_t *key = pd_keys(pd_root(v))->set.journal_key;
     bool writable = !v->opt.read_only;
     int r = journal_open(v->root_fd, v->id, key, writable, &v->journal);
-    if (r != LFS_ERR_JOURNAL || !v->opt.ignore_journal || !writable)
+    if (r != LFS_ERR_JOURNAL || !v->opt.ignore_journal)
         return r;
+    if (!writable) {
+        v->suspect_since = 1; /* what the journal had to say about lengths is lost */
+        return journal_absent(v->id, key, &v->journal);
+    }
     r = journal_create(v->root_fd, v->id, key, true);
+    v->journal_lost = true; /* files may be between two states: their seals are not held against them */
     return r ? r : journal_open(v->root_fd, v->id, key, writable, &v->journal);
 }
 
@@ -183,7 +201,7 @@ static int open_parts(struct volume *v, const char *path, const struct keyset *k
     r = open_journal(v);
     if (!r)
         r = node_tables_init(v);
-    if (!r)
+    if (!r && !v->opt.damaged_root)
         r = check_root(v);
     if (!r && !v->opt.read_only)
         ballast_discard(v);
@@ -217,27 +235,77 @@ int volume_open(const char *path, const struct keyset *keys, const struct volume
     return 0;
 }
 
+int volume_open_bare(const char *path, struct volume **out)
+{
+    static const struct keyset none = {0};
+    struct stat st;
+    struct volume *v = volume_alloc(&none, &(struct volume_options){.read_only = true});
+    if (!v)
+        return -ENOMEM;
+    int r = pd_table_init(v, NULL);
+    if (!r) {
+        v->root_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        r = v->root_fd < 0 || fstat(v->root_fd, &st) ? -errno : 0;
+    }
+    if (!r) {
+        v->dev = st.st_dev;
+        r = node_tables_init(v);
+    }
+    if (r)
+        volume_free(v);
+    else
+        *out = v;
+    return r == -ENOENT || r == -ENOTDIR ? LFS_ERR_NOTVOLUME : r;
+}
+
+void volume_close_bare(struct volume *v)
+{
+    volume_free(v);
+}
+
 int volume_start(struct volume *v)
 {
     return v->opt.read_only || v->opt.no_flusher ? 0 : checkpoint_start(v);
 }
 
+int checkpoint_all(struct volume *v)
+{
+    size_t count;
+    struct node **moved = home_take_moved(v, &count);
+    int r = checkpoint_run(v, true);
+    if (home_settle_moved(v, moved, count, r == 0))
+        r = checkpoint_run(v, true);
+    return r;
+}
+
 int volume_checkpoint(struct volume *v)
 {
+    VOLUME_CHANGE(v);
     int r = volume_enter(v, true);
     if (r)
         return r == LFS_ERR_NOKEY ? 0 : r; /* locking made one */
     r = volume_check_writable(v);
     if (!r)
-        r = checkpoint_run(v, true);
+        r = checkpoint_all(v);
     volume_leave(v);
     return r;
 }
 
+/* What became clean by the last checkpoint is sealed, and the seals are put in place. */
+static int seal_rest(struct volume *v)
+{
+    uint64_t before = atomic_load(&v->seals);
+    int r = volume_seal_all(v);
+    return r || atomic_load(&v->seals) == before ? r : volume_checkpoint(v);
+}
+
 int volume_close(struct volume *v)
 {
+    freeze_end(v);
     checkpoint_stop(v);
     int r = v->opt.read_only ? 0 : volume_checkpoint(v);
+    if (!r && !v->opt.read_only)
+        r = seal_rest(v);
     if (!r && atomic_load(&v->read_only))
         r = -EROFS;
     bool clean = !r && !v->opt.read_only && pd_keys(pd_root(v)) && journal_used(v->journal) == 0;

@@ -1,13 +1,16 @@
 /* struct volume, shared by the sources of fs/store only. Lock order (outermost first), see docs/LOCKING.md:
- *   volume.pd_lock > volume.gate (every call) > volume.checkpoint_lock > file.lock
- *   > volume.tree_lock > node table shard > fd cache > volume.dirty_lock > journal.append > journal.sync
+ *   volume.freeze.turn > volume.pd_lock > volume.seal_lock > volume.gate (every call) >
+ *   volume.checkpoint_lock > file.lock > volume.tree_lock > node table shard > fd cache > volume.dirty_lock >
+ *   journal.append > journal.sync
  * So nothing of file*.c that takes a file's lock (file_fix_stat, file_settle, ...) is called under tree_lock.
  */
 #ifndef LATCHFS_STORE_VOLUME_H
 #define LATCHFS_STORE_VOLUME_H
 
+#include "fs/store/freeze.h"
 #include "fs/store/gate.h"
 #include "latchfs/aead.h"
+#include "latchfs/buf.h"
 #include "latchfs/err.h"
 #include "latchfs/keyset.h"
 #include "latchfs/name.h"
@@ -21,6 +24,12 @@ struct node_table;
 struct fd_cache;
 struct pd_table;
 
+/* A file that was renamed or linked into another directory (file_home.h). */
+struct home_moved {
+    dev_t dev;
+    ino_t ino;
+};
+
 enum lock_state { VOLUME_UNLOCKED, VOLUME_LOCKING, VOLUME_LOCKED };
 
 struct volume {
@@ -30,12 +39,17 @@ struct volume {
     uint8_t id[ID_BYTES];
     uint8_t suite;
 
+    struct freeze freeze;    /* outside all other locks */
     pthread_mutex_t pd_lock; /* one locking or unlocking at a time, of the volume or a protected directory */
     struct gate gate;        /* every call is inside from volume_enter to volume_leave */
     struct pd_table *pds;    /* pd.h: keys */
     _Atomic int lock_state;  /* enum lock_state, of the whole */
     atomic_bool read_only;
 
+    pthread_mutex_t move_lock;  /* one file at a time gets a name in another directory (file_home.h) */
+    pthread_mutex_t moved_lock; /* a leaf */
+    struct home_moved *moved;   /* those that did lately; guarded by moved_lock */
+    size_t moved_count;
     pthread_rwlock_t tree_lock; /* guards every node's parent and stored; held for writing around a rename,
                                    unlink or link that changes them, for reading while a path is walked */
     struct node *root;
@@ -49,12 +63,24 @@ struct volume {
     pthread_cond_t flusher_wake;
     pthread_t flusher;
     bool flusher_runs, flusher_stop, flusher_hurry;
+    int64_t flush_at; /* when the next checkpoint is due, in milliseconds; 0: nothing is dirty */
     pthread_mutex_t checkpoint_lock; /* one checkpoint at a time */
     _Atomic uint64_t period_seq;     /* where the last checkpoint began: earlier entries will go first */
     _Atomic uint64_t pending_chunks; /* in all overlays */
     _Atomic int apply_error;         /* of the last putting in place that failed; 0: none */
     struct checkpoint_mark *mark;    /* checkpoint.c's */
     struct ballast *ballast;         /* NULL where fallocate does */
+    bool ballast_needless;           /* that has been tried */
+
+    /* Seals (seal.h). The list is guarded by dirty_lock. */
+    pthread_mutex_t seal_lock; /* one at a time makes seals */
+    struct seal_waiter *seal_first, *seal_last;
+    size_t seal_waiting;               /* on the list */
+    _Atomic size_t seal_keeping;       /* of them with file state */
+    int64_t seal_raised;               /* when a turn last raised the journal's generation (seal_lock) */
+    _Atomic int seal_asked;            /* who wants to make seals now: the flusher gives way */
+    _Atomic uint64_t seal_kept, seals; /* bytes of kept hashes; seals made */
+    bool journal_lost;                 /* a new journal was made in place of one that may have had entries */
 
     _Atomic(struct rotation_moves *) rotation; /* what moves while a rotation walks (rotate.h); NULL: none */
 
@@ -63,8 +89,14 @@ struct volume {
      * right. */
     int64_t suspect_since; /* seconds since 1970 */
 
-    _Atomic uint64_t auth_failures, checkpoints;
+    _Atomic uint64_t auth_failures, checkpoints, checkpoint_at;
+    _Atomic int failed_sync;
 };
+
+/* The tree of a volume without keys and journal, to look at the ciphertext: nothing decrypts, nothing is
+ * written. LFS_ERR_NOTVOLUME: no directory is there. */
+int volume_open_bare(const char *path, struct volume **out);
+void volume_close_bare(struct volume *v);
 
 /* Every public call that needs keys runs between these. enter answers LFS_ERR_NOKEY when locked; a call that
  * writes out dirty pages passes while locking (writing = true). leave keeps errno. */

@@ -1,6 +1,6 @@
 /* Locking and unlocking a mounted volume: keys away and back while nodes stay. Statistics. */
-#include "fs/store/file.h"
 #include "fs/store/pd.h"
+#include "fs/store/seal.h"
 
 #include "latchfs/log.h"
 
@@ -11,6 +11,7 @@ int volume_lock_begin(struct volume *v)
 {
     int expected = VOLUME_UNLOCKED;
     atomic_compare_exchange_strong(&v->lock_state, &expected, VOLUME_LOCKING);
+    freeze_end(v); /* from here on no other begins */
     return 0;
 }
 
@@ -29,8 +30,10 @@ static int lock_all(struct volume *v, int r)
 
 int volume_lock_finish(struct volume *v)
 {
+    freeze_end(v);
     pthread_mutex_lock(&v->pd_lock);
     int r = volume_checkpoint(v);
+    seal_before_lock(v, NULL);
     atomic_store(&v->lock_state, VOLUME_LOCKED);
     gate_wait(&v->gate);
     if (pd_keys(pd_root(v)))
@@ -81,5 +84,11 @@ void volume_stats(struct volume *v, struct volume_stats *out)
     }
     s.auth_failures = atomic_load(&v->auth_failures);
     s.checkpoints = atomic_load(&v->checkpoints);
+    s.checkpoint_at = atomic_load(&v->checkpoint_at);
+    s.failed_sync = atomic_load(&v->failed_sync);
+    s.seals = atomic_load(&v->seals);
+    pthread_mutex_lock(&v->dirty_lock);
+    s.seals_waiting = v->seal_waiting;
+    pthread_mutex_unlock(&v->dirty_lock);
     *out = s;
 }

@@ -29,7 +29,7 @@ enum check_kind {
     CHECK_BAD_SIDECAR,     /* it does not fit its entry */
     CHECK_MISSING_RECORD,  /* a directory without latchfs.dir */
     CHECK_BAD_RECORD,      /* it does not parse, does not authenticate, or names another parent or name */
-    CHECK_DUPLICATE_ID,    /* two directories, or files of different content, with one id */
+    CHECK_DUPLICATE_ID,    /* two directories or files with one id; a warning where one is a copy of the other */
     CHECK_BAD_HEADER,      /* of a file */
     CHECK_BAD_LENGTH,      /* too short for what its header says */
     CHECK_TAIL,            /* longer than its header says: never committed */
@@ -56,7 +56,7 @@ struct check_finding {
     enum check_severity severity;
     const char *cipher_path; /* relative to the volume, "" for its root */
     const char *plain_path;  /* relative to the volume's root; NULL where it is not known */
-    uint64_t offset, length; /* of plaintext, for CHECK_BAD_CHUNK; else 0 */
+    uint64_t offset, length; /* of plaintext, for CHECK_BAD_CHUNK, CHECK_BAD_LENGTH, CHECK_IO of content; else 0 */
     int err;                 /* what a reader gets, or 0 */
     const char *repair;      /* what --repair did or would do, in a few words; NULL: nothing can be done */
     bool repaired;
@@ -80,7 +80,7 @@ enum check_flags {
 struct check_options {
     unsigned flags;
     const char *subtree;       /* ciphertext path below which to look, or NULL */
-    unsigned workers;          /* 0: as many as processors, 8 at most */
+    unsigned workers;          /* 0: two; 8 at most */
     uint64_t bytes_per_second; /* 0: no limit */
     /* Where an earlier check stopped, as its check_position said, or NULL. Entries before it are passed by.
      */

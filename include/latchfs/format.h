@@ -22,6 +22,8 @@
 
 #define KEYSTORE_NAME "latchfs.ini"
 #define KEYSTORE_BAK_NAME "latchfs.ini.bak"
+#define VIEW_KEYSTORE_NAME ".latchfs-view.ini" /* in a plain directory: of its reverse view */
+#define VIEW_KEYSTORE_BAK_NAME ".latchfs-view.ini.bak"
 #define JOURNAL_NAME "latchfs.journal"
 #define DIRREC_NAME "latchfs.dir"
 #define RESERVED_PREFIX "latchfs." /* no encrypted name has a dot, so none begins so */

@@ -4,9 +4,11 @@
 #define LATCHFS_HEADER_H
 
 #include "latchfs/format.h"
+#include "latchfs/keywrap.h"
 #include "latchfs/record.h"
 #include "latchfs/secret.h"
 
+#define HEADER_HOMES 8u
 #define WRAPPED_KEY_BYTES 72u /* nonce 24 | sealed key 32 | tag 16 */
 
 enum file_state { FILE_INLINE = 1, FILE_PAGED = 2 };
@@ -31,8 +33,10 @@ struct file_header {
     uint8_t seal_state;        /* enum seal_state */
     uint64_t seal_generation;
     uint8_t seal_root[32];
-    struct record inline_record; /* for FILE_INLINE; length == size; zero for FILE_PAGED */
-    uint8_t mac[32];             /* set by header_set_mac, checked by header_check_mac */
+    uint8_t home[HEADER_HOMES][ID_BYTES]; /* ids of the directories it may have names in, the rest zeros;
+                                             none at all: not bound */
+    struct record inline_record;          /* for FILE_INLINE; length == size; zero for FILE_PAGED */
+    uint8_t mac[32];                      /* set by header_set_mac, checked by header_check_mac */
 };
 
 /* What has no meaning in a state is written as zeros whatever the struct holds: the inline record of a paged
@@ -58,6 +62,11 @@ void file_subkey(const uint8_t file_key[static LFS_KEY_BYTES], enum file_subkey 
  * pd id, key version, place index, epoch (so set those fields first). */
 int header_wrap_key(struct file_header *h, int i, uint16_t epoch, const uint8_t dir_key[static LFS_KEY_BYTES],
                     const uint8_t file_key[static LFS_KEY_BYTES]);
+/* The same with a given nonce (keywrap_seal_with). */
+int header_wrap_key_with(struct file_header *h, int i, uint16_t epoch,
+                         const uint8_t nonce[static KEYWRAP_NONCE_BYTES],
+                         const uint8_t dir_key[static LFS_KEY_BYTES],
+                         const uint8_t file_key[static LFS_KEY_BYTES]);
 /* LFS_ERR_AUTH when it does not fit. */
 int header_unwrap_key(const struct file_header *h, int i, const uint8_t dir_key[static LFS_KEY_BYTES],
                       uint8_t file_key[static LFS_KEY_BYTES]);

@@ -34,6 +34,10 @@ struct content_ad {
 int record_seal(struct aead *a, const struct content_ad *ad, const uint8_t *plain, size_t len,
                 uint8_t *cipher, struct record *out);
 
+/* The same with a given nonce, for the reverse view: it must be derived from everything that is sealed. */
+int record_seal_with(struct aead *a, const struct content_ad *ad, const uint8_t nonce[static NONCE_BYTES],
+                     const uint8_t *plain, size_t len, uint8_t *cipher, struct record *out);
+
 /* Decrypts r->length bytes. LFS_ERR_AUTH when they do not fit. Not for holes. */
 int record_open(struct aead *a, const struct content_ad *ad, const struct record *r, const uint8_t *cipher,
                 uint8_t *plain);

@@ -28,11 +28,14 @@ struct node;
 struct volume_options {
     bool read_only;         /* no journal is replayed in place, nothing is written */
     bool ignore_journal;    /* the override for a missing or unreadable journal */
+    bool damaged_root;      /* opens although the root's record is missing or damaged, for check_volume */
+    bool salvage;           /* a file opens although its seal does not fit; file_verify_seal tells */
     uint64_t journal_bytes; /* ring size; 0: 64 MiB */
     bool kernel_times;      /* a write leaves mtime alone: the kernel sends it (writeback cache) */
     unsigned flush_seconds; /* the flusher's period; 0: 5 */
     bool no_flusher;        /* the caller calls volume_checkpoint itself (tests) */
-    unsigned seal_seconds;  /* how long a file must have been idle before it is sealed; 0: 30 */
+    unsigned seal_seconds;  /* how long a file must have been idle before it is sealed; 0: 30; UINT_MAX:
+                               no seals are made */
     bool bypass_journal;    /* everything goes in place at once, without any promise: to measure what the
                                journal costs (tests/bench) */
 };
@@ -63,17 +66,28 @@ int volume_close(struct volume *v);
 /* Everything durable and in place (syncfs, freeze, lock, before unmount). */
 int volume_checkpoint(struct volume *v);
 
-/* Freeze: everything durable and in place, the journal empty, and no change to the backing directory until
- * thaw: changes wait (reads go on). So a snapshot of the volume taken meanwhile is a clean one. It ends by
- * itself after seconds (1..3600). LFS_ERR_BUSY when it is frozen already; LFS_ERR_NOKEY while locked. The
- * caller makes the kernel write its dirty pages out first (syncfs on the mount). Thaw: -EINVAL if the volume
- * is not frozen (any more): what was copied since then may not be consistent. */
+/* Freeze: everything durable and in place, the journal empty and as after an unmount, and no change to the
+ * backing directory until thaw: changes wait, reads go on. So a snapshot or a copy of the volume taken
+ * meanwhile is that of a clean volume. It ends by itself after seconds. LFS_ERR_BUSY when it is frozen
+ * already; LFS_ERR_NOKEY while locked; -EROFS when nothing is written anyhow; else why something could not be
+ * put in place. The caller makes the kernel write its dirty pages out first (syncfs on the mount).
+ *
+ * Locking (the volume or a protected directory) and closing end a freeze: what waits must reach the disk
+ * before keys go. Thaw: -EINVAL if the volume is not frozen (any more): what was copied since then may not be
+ * consistent. A read that would have to change something answers -EBUSY meanwhile (a file whose owner may not
+ * read it, opened for its owner). Not from inside a change of the same thread. */
+#define FREEZE_SECONDS_MAX 3600u
 int volume_freeze(struct volume *v, unsigned seconds);
 int volume_thaw(struct volume *v);
 bool volume_is_frozen(const struct volume *v); /* [locked] */
 
-/* Seals every file that waits for a seal, idle or not, but for those that are open for writing. Part of
- * volume_close. */
+/* For a caller that may not wait in a change: false when it would have to, now. Otherwise changes by this
+ * thread do not wait, and no freeze begins, until volume_end_change. Nests. */
+bool volume_try_change(struct volume *v);
+void volume_end_change(struct volume *v);
+
+/* Seals every file that waits for a seal, idle or not: those that a checkpoint has left with nothing pending.
+ * What would have to be read in large amounts for it is left open. Part of volume_close. */
 int volume_seal_all(struct volume *v);
 
 /* The ciphertext path of a node's known place, relative to the volume, "" for its root. -ESTALE,
@@ -82,7 +96,9 @@ int volume_seal_all(struct volume *v);
 int node_cipher_path(struct node *n, char *path, size_t size);
 
 /* The node and its plaintext path of a ciphertext path relative to the volume, with a reference: what a
- * backup tool names. -ENOENT, LFS_ERR_AUTH where a name does not decrypt. plain: PATH_MAX bytes. */
+ * backup tool names. A directory's record stands for the directory, the sidecar of a long name or target for
+ * its entry. -ENOENT, LFS_ERR_AUTH where a name does not decrypt. out may be NULL: then the last name need
+ * not be there. plain: PATH_MAX bytes. */
 int volume_find_cipher(struct volume *v, const char *cipher_path, struct node **out, char *plain,
                        size_t size);
 
@@ -279,6 +295,10 @@ ssize_t file_copy_range(struct node *in, uint64_t off_in, struct node *out, uint
 
 /* SEEK_DATA, SEEK_HOLE. */
 int64_t file_seek(struct node *n, uint64_t off, int whence);
+
+/* Whether the file has a seal, and if so, whether all its records are those that it was made of, whatever the
+ * length of the file. 0, LFS_ERR_AUTH (then *sealed tells that the seal is what is wrong), any other error. */
+int file_verify_seal(struct node *n, bool *sealed);
 
 /* Durable when it returns: data, size, name and the directories up the path. */
 int file_fsync(struct node *n, bool datasync);

@@ -21,6 +21,12 @@
 int symlink_encrypt(struct aead *a, enum suite suite, const struct name_keys *k,
                     const uint8_t dir_id[static ID_BYTES], const char *target,
                     char encoded[static SYMLINK_ENCODED_MAX + 1]);
+/* The same with a given id and nonce, for the reverse view: they must be derived from everything that is
+ * sealed. */
+int symlink_encrypt_with(struct aead *a, enum suite suite, const struct name_keys *k,
+                         const uint8_t dir_id[static ID_BYTES], const uint8_t link_id[static ID_BYTES],
+                         const uint8_t nonce[static NONCE_BYTES], const char *target,
+                         char encoded[static SYMLINK_ENCODED_MAX + 1]);
 int symlink_decrypt(struct aead *a, enum suite suite, const struct name_keys *k,
                     const uint8_t dir_id[static ID_BYTES], const char *encoded, size_t len,
                     char target[static SYMLINK_PLAIN_MAX + 1]);

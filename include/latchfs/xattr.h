@@ -30,6 +30,10 @@ int xattr_name_decrypt(const struct name_keys *k, const uint8_t owner_id[static 
 /* The key is loaded in a. out has len + XATTR_OVERHEAD bytes. */
 int xattr_value_seal(struct aead *a, const struct xattr_owner *o, const char *name, const uint8_t *value,
                      size_t len, uint8_t *out);
+/* The same with a given nonce, for the reverse view: it must be derived from everything that is sealed. */
+int xattr_value_seal_with(struct aead *a, const struct xattr_owner *o, const char *name,
+                          const uint8_t nonce[static NONCE_BYTES], const uint8_t *value, size_t len,
+                          uint8_t *out);
 /* Epoch that a stored value names (LFS_ERR_CORRUPT when too short), to choose the key by. */
 int xattr_value_epoch(const uint8_t *stored, size_t len);
 /* out has len - XATTR_OVERHEAD bytes. */

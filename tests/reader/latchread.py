@@ -419,7 +419,8 @@ def backing_length(size):
 class File:
     """An opened backing file: its header believed, its keys unwrapped. empty: it has no header."""
 
-    def __init__(self, fd, keys, protected):
+    def __init__(self, fd, keys, directory):
+        protected = directory.protected
         self.fd, self.keys, self.length = fd, keys, os.fstat(fd).st_size
         head = os.pread(fd, PAGE, 0)
         self.empty, self.size = True, 0
@@ -432,6 +433,7 @@ class File:
         self.parse()
         need(self.pd == protected.id, "of another protected directory than where it stands")
         self.open_keys(protected)
+        need(not self.homes or directory.id in self.homes, "of another directory than where it stands")
         self.check_length()
 
     def parse(self):
@@ -444,7 +446,10 @@ class File:
         self.size = struct.unpack_from("<Q", h, 216)[0]
         self.sealed, self.root = h[240], h[256:288]
         self.inline = parse_record(h[288:320])
-        zero = h[14:16] + h[52:56] + h[58:64] + h[138:144] + h[241:248] + h[320:480]
+        homes = [h[at : at + 16] for at in range(320, 448, 16)]
+        self.homes = [home for home in homes if any(home)]
+        need(self.homes == homes[: len(self.homes)], "the header's directories")
+        zero = h[14:16] + h[52:56] + h[58:64] + h[138:144] + h[241:248] + h[448:480]
         need(not any(zero) and self.version, "reserved bytes of the header")
         need(self.places[0][0] != self.places[1][0], "the header's epochs")
         need(all(epoch or not any(blob) for epoch, blob in self.places), "an empty key place is not empty")
@@ -609,7 +614,7 @@ class Reader:
     def read_file(self, source, target, shown, directory):
         fd = os.open(source, os.O_RDONLY | os.O_NOFOLLOW)
         try:
-            f = File(fd, self.keys, directory.protected)
+            f = File(fd, self.keys, directory)
             if f.lost:
                 self.report(source, "its content never reached the disk")
             with open(target, "xb") as out:

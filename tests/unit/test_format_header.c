@@ -79,6 +79,8 @@ static void test_known_paged(void **state)
     assert_int_equal(h.seal_state, SEAL_SEALED);
     assert_int_equal(h.seal_generation, 77);
     assert_memory_equal(h.seal_root, header_paged_root, 32);
+    assert_memory_equal(h.home[0], header_paged_home_0, ID_BYTES);
+    assert_memory_equal(h.home[1], header_paged_home_1, ID_BYTES);
     assert_true(record_is_hole(&h.inline_record));
     assert_int_equal(header_newest(&h), 1);
     assert_int_equal(header_place(&h, 8), 0);

@@ -18,7 +18,12 @@ static struct mount_status sample(void)
                   .journal_used = 5,
                   .auth_failures = 6,
                   .checkpoints = 7,
-                  .journal_syncs = 8},
+                  .journal_syncs = 8,
+                  .seals = 15,
+                  .seals_waiting = 16,
+                  .checkpoint_at = 17,
+                  .failed_sync = -5},
+        .frozen_until = 18,
         .open_files = 9,
         .writes = 10,
         .replay = {.unclean = true, .entries = 11, .files = 12, .skipped = 13, .torn = 14},
@@ -43,6 +48,7 @@ static void test_round_trip(void **state)
     assert_memory_equal(&got.stats, &st.stats, sizeof st.stats);
     assert_int_equal(got.open_files, 9);
     assert_int_equal(got.writes, 10);
+    assert_true(got.frozen_until == 18);
     assert_true(got.replay.unclean);
     assert_int_equal(got.replay.entries, 11);
     assert_int_equal(got.replay.files, 12);
@@ -60,7 +66,7 @@ static void test_layout(void **state)
     struct mount_status st = sample();
     uint8_t bytes[MOUNTCTL_ANSWER_MAX];
     int n = mountctl_encode_status(&st, bytes, sizeof bytes);
-    assert_int_equal(n, 8 + 16 + 4 + 4 + 8 + 10 * 8 + 1 + 4 * 8 + (int)sizeof tail);
+    assert_int_equal(n, 8 + 16 + 4 + 4 + 8 + 14 * 8 + 4 + 1 + 4 * 8 + (int)sizeof tail);
     assert_memory_equal(bytes, head, sizeof head);
     assert_int_equal(bytes[8], 0xab);
     assert_int_equal(bytes[24], 4);
@@ -229,16 +235,16 @@ static void test_longest_path_fits(void **state)
 
 static void test_unknown_requests(void **state)
 {
-    static const uint8_t kind[] = {1, 0, 8, 0, 1, 2, 3}, version[] = {2, 0, 1, 0};
+    static const uint8_t kind[] = {1, 0, 16, 0, 1, 2, 3}, version[] = {2, 0, 1, 0};
     static const uint8_t job[] = {1, 0, 5, 0, 4, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7,
                                   7, 7, 7, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
     struct mountctl_request q;
     uint8_t bytes[64];
     assert_int_equal(mountctl_decode_request(kind, sizeof kind, &q), LFS_ERR_UNSUPPORTED);
-    assert_int_equal(q.kind, 8);
+    assert_int_equal(q.kind, 16);
     assert_int_equal(mountctl_decode_request(version, sizeof version, &q), LFS_ERR_UNSUPPORTED);
     assert_int_equal(mountctl_decode_request(job, sizeof job, &q), LFS_ERR_PROTO);
-    q = (struct mountctl_request){.kind = 8};
+    q = (struct mountctl_request){.kind = 16};
     assert_int_equal(mountctl_encode_request(&q, bytes, sizeof bytes), LFS_ERR_MISUSE);
 }
 

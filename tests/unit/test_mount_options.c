@@ -57,8 +57,23 @@ static void test_own_options(void **state)
                 o.foreground);
     assert_string_equal(o.keyd_socket, "/s");
     assert_string_equal(o.fsname, "n");
+    assert_int_equal(o.seal_seconds, 0);
+    assert_false(o.bench_bypass);
     assert_string_equal(o.kernel, "ro");
     options_clear(&o);
+}
+
+static void test_seal_seconds(void **state)
+{
+    static const char *const refused[] = {"seal-seconds=0",     "seal-seconds=",   "seal-seconds=-1",
+                                          "seal-seconds=5s",    "seal-seconds=+1", "seal-seconds= 1",
+                                          "seal-seconds=86401", "seal-seconds"};
+    struct options o;
+    assert_int_equal(PARSE(&o, false, "vol", "mnt", "-o", "seal-seconds=86400"), 0);
+    assert_int_equal(o.seal_seconds, 86400);
+    options_clear(&o);
+    for (size_t i = 0; i < COUNT(refused); i++)
+        assert_int_equal(PARSE(&o, false, "vol", "mnt", "-o", refused[i]), LFS_ERR_MISUSE);
 }
 
 static void test_read_only_follows_the_last_word(void **state)
@@ -168,6 +183,7 @@ int main(void)
         cmocka_unit_test(test_words_and_defaults),
         cmocka_unit_test(test_root_defaults),
         cmocka_unit_test(test_own_options),
+        cmocka_unit_test(test_seal_seconds),
         cmocka_unit_test(test_read_only_follows_the_last_word),
         cmocka_unit_test(test_unlock_withs),
         cmocka_unit_test(test_escaped_comma),

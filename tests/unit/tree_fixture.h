@@ -116,7 +116,8 @@ static inline struct node *make_file(struct node *dir, const char *name, const c
 
 static inline bool holds(struct node *n, const char *text)
 {
-    char buf[256] = "";
+    static char buf[32768];
+    memset(buf, 0, sizeof buf);
     ssize_t len = file_read(n, buf, sizeof buf - 1, 0);
     return len >= 0 && strcmp(buf, text) == 0;
 }

@@ -151,8 +151,8 @@ def keywrap_vector(out):
         out.data("keywrap_" + name, data)
 
 
-def header(name, out, suite, state, places, size, writes, generation, seal_state, seal_gen, root, rec):
-    """places: epochs of the two key places, 0 for an empty one."""
+def header(name, out, suite, state, places, size, writes, generation, seal_state, seal_gen, root, rec, homes):
+    """places: epochs of the two key places, 0 for an empty one; homes: the ids of directories."""
     file_id, pd_id, dir_key = fixed(name + " file", 16), fixed(name + " pd", 16), fixed(name + " dir key", 32)
     version = 0x01020304
     head = b"LATCHFIL" + struct.pack("<HBBHH", 1, suite, state, 0, 0) + file_id + pd_id + struct.pack("<II", version, 0)
@@ -162,7 +162,8 @@ def header(name, out, suite, state, places, size, writes, generation, seal_state
         nonce = fixed(f"{name} wrap nonce {i}", 24)
         wrapped = nonce + xchacha_encrypt(key, ad, nonce, dir_key) if epoch else bytes(72)
         head += struct.pack("<H6x", epoch) + wrapped
-    head += struct.pack("<QQQB7xQ", size, writes, generation, seal_state, seal_gen) + root + rec + bytes(160)
+    head += struct.pack("<QQQB7xQ", size, writes, generation, seal_state, seal_gen) + root + rec
+    head += b"".join(homes) + bytes(160 - 16 * len(homes))
     newest = file_keys[places.index(max(places))]
     mac_key = subkey(newest, b"latchfsF", 3)
     head += keyed_hash(mac_key, head)
@@ -177,10 +178,13 @@ def header(name, out, suite, state, places, size, writes, generation, seal_state
 def header_vectors(out):
     rec = record(fixed("header inline nonce", 12), fixed("header inline tag", 16), 1000, 3)
     out.data("header_inline_record", rec)
-    header("header_inline", out, AES, 1, (3, 0), 1000, 5, 6, 0, 9, bytes(32), rec)
+    header("header_inline", out, AES, 1, (3, 0), 1000, 5, 6, 0, 9, bytes(32), rec, [])
     root = fixed("header root", 32)
     out.data("header_paged_root", root)
-    header("header_paged", out, CHACHA, 2, (8, 9), 1 << 40, 1 << 33, (1 << 50) + 1, 1, 77, root, bytes(32))
+    homes = [fixed("header home 0", 16), fixed("header home 1", 16)]
+    for i, home in enumerate(homes):
+        out.data(f"header_paged_home_{i}", home)
+    header("header_paged", out, CHACHA, 2, (8, 9), 1 << 40, 1 << 33, (1 << 50) + 1, 1, 77, root, bytes(32), homes)
 
 
 def name_vectors(out):

@@ -1,0 +1,224 @@
+/* Hashes of tag pages and the root over them. */
+#include "fs/store/seal.h"
+
+#include "latchfs/io.h"
+#include "latchfs/layout.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define HASH_BYTES 32u
+#define KEPT_MAX (UINT64_C(8) << 20) /* bytes of kept hashes of a volume: 128 GiB of files */
+#define KEPT_STEP 64u                /* hashes */
+#define SOME_WORK 4096u              /* of one seal_run_some */
+#define READ_WORK 64u                /* of a page that is read; a known hash is 1 */
+
+/* ---- tag pages by number ---- */
+
+static uint64_t page_number(uint64_t chunk)
+{
+    return chunk < FIRST_RECORDS ? 0 : 1 + (chunk - FIRST_RECORDS) / GROUP_RECORDS;
+}
+
+static uint64_t page_first(uint64_t number)
+{
+    return number ? FIRST_RECORDS + (number - 1) * GROUP_RECORDS : 0;
+}
+
+static uint64_t page_count(uint64_t size)
+{
+    return size ? page_number(layout_chunks(size) - 1) + 1 : 0;
+}
+
+static void hash_page(uint64_t number, const uint8_t page[static PAGE_BYTES], uint8_t out[static HASH_BYTES])
+{
+    size_t skip = number ? 0 : HEADER_BYTES;
+    crypto_generichash(out, HASH_BYTES, page + skip, PAGE_BYTES - skip, NULL, 0);
+}
+
+/* ---- kept hashes: one that is all zero is not known ---- */
+
+/* Makes room for page number; false when it is not to be kept. */
+static bool make_room(struct file *f, uint64_t number)
+{
+    struct volume *v = f->n->vol;
+    if (number < f->page_hashes)
+        return true;
+    /* Hashes come in order or nearly so; far behind a hole they are not worth the room. */
+    if (number >= 2 * f->page_hashes + KEPT_STEP)
+        return false;
+    uint64_t count = 2 * f->page_hashes + KEPT_STEP, more = (count - f->page_hashes) * HASH_BYTES;
+    if (atomic_fetch_add(&v->seal_kept, more) + more > KEPT_MAX) {
+        atomic_fetch_sub(&v->seal_kept, more);
+        return false;
+    }
+    uint8_t *grown = realloc(f->page_hash, count * HASH_BYTES);
+    if (!grown) {
+        atomic_fetch_sub(&v->seal_kept, more);
+        return false;
+    }
+    memset(grown + f->page_hashes * HASH_BYTES, 0, more);
+    f->page_hash = grown;
+    f->page_hashes = count;
+    return true;
+}
+
+void seal_page_placed(struct file *f, uint64_t first, const uint8_t page[static PAGE_BYTES])
+{
+    uint64_t number = page_number(first), count = f->state == CONTENT_PAGED ? page_count(f->hdr.size) : 0;
+    /* A single tag page is page 0, which whoever loads the file reads anyhow. */
+    if (seal_is_on(f->n->vol) && count > 1 && number < count && make_room(f, number))
+        hash_page(number, page, f->page_hash + number * HASH_BYTES);
+    else
+        seal_page_lost(f, first);
+}
+
+void seal_page_lost(struct file *f, uint64_t first)
+{
+    uint64_t number = page_number(first);
+    if (number < f->page_hashes)
+        memset(f->page_hash + number * HASH_BYTES, 0, HASH_BYTES);
+}
+
+void seal_pages_cut(struct file *f, uint64_t size)
+{
+    uint64_t keep = page_count(size);
+    if (keep < f->page_hashes)
+        memset(f->page_hash + keep * HASH_BYTES, 0, (f->page_hashes - keep) * HASH_BYTES);
+    if (keep || !f->page_hashes)
+        return;
+    atomic_fetch_sub(&f->n->vol->seal_kept, f->page_hashes * HASH_BYTES);
+    free(f->page_hash);
+    f->page_hash = NULL;
+    f->page_hashes = 0;
+}
+
+bool seal_keeps_pages(const struct file *f)
+{
+    return f->page_hashes > 0;
+}
+
+static const uint8_t *kept(const struct file *f, uint64_t number)
+{
+    const uint8_t *h = f->page_hash + number * HASH_BYTES;
+    return number < f->page_hashes && !sodium_is_zero(h, HASH_BYTES) ? h : NULL;
+}
+
+/* ---- the root ---- */
+
+struct seal_run {
+    uint64_t next, count; /* tag pages */
+    uint64_t hole_end;    /* the backing file has no data from here on up to this offset */
+    uint8_t zero[HASH_BYTES];
+    /* Of crypto_generichash, which wants to be aligned. The key is in it until enough else was hashed: a run
+     * that is left for a while has hashed many pages. */
+    uint8_t state[sizeof(crypto_generichash_state) + 64];
+};
+
+static crypto_generichash_state *state_of(struct seal_run *run)
+{
+    return (void *)(((uintptr_t)run->state + 63) & ~(uintptr_t)63);
+}
+
+struct seal_run *seal_run_new(const struct file *f)
+{
+    static const uint8_t zeros[PAGE_BYTES];
+    struct seal_run *run = locked_alloc(sizeof *run);
+    uint8_t size[8];
+    if (!run)
+        return NULL;
+    struct wcur c = wcur_over(size, sizeof size);
+    wcur_u64(&c, f->hdr.size);
+    run->count = page_count(f->hdr.size);
+    hash_page(1, zeros, run->zero);
+    crypto_generichash_init(state_of(run), f->keys->seal, LFS_KEY_BYTES, HASH_BYTES);
+    crypto_generichash_update(state_of(run), size, sizeof size);
+    return run;
+}
+
+void seal_run_free(struct seal_run *run)
+{
+    locked_free(run);
+}
+
+uint64_t seal_run_reads(const struct seal_run *run, const struct file *f)
+{
+    uint64_t reads = 0;
+    for (uint64_t i = run->next; i < run->count; i++) {
+        if (i >= f->page_hashes)
+            return reads + run->count - i;
+        reads += !kept(f, i);
+    }
+    return reads;
+}
+
+/* The records of the group at chunk first as they are, or will be when what is pending has a place. */
+static int read_page(const struct file *f, int fd, uint64_t first, uint8_t page[static PAGE_BYTES])
+{
+    uint64_t at = layout_tag_page(first), base = layout_record_offset(first) - at;
+    memset(page, 0, PAGE_BYTES);
+    if (f->placed_state == CONTENT_PAGED && first < f->placed_chunks) {
+        ssize_t n = io_pread(fd, page, PAGE_BYTES, at);
+        if (n < 0)
+            return (int)n;
+        memset(page + n, 0, PAGE_BYTES - (size_t)n);
+    }
+    if (overlay_is_empty(&f->ov))
+        return 0;
+    for (uint64_t c = first; c < layout_group_next(first); c++) {
+        const struct ov_chunk *o = overlay_get(&f->ov, c);
+        uint8_t *record = page + base + (c - first) * RECORD_BYTES;
+        if (o)
+            memcpy(record, o->record, RECORD_BYTES);
+        else if (rangeset_has(&f->ov.holes, c))
+            memset(record, 0, RECORD_BYTES);
+    }
+    return 0;
+}
+
+/* Where nothing is pending, holes of the backing file are passed over without being read. */
+static int page_hash(struct seal_run *run, const struct file *f, int fd, uint8_t out[static HASH_BYTES])
+{
+    uint8_t page[PAGE_BYTES];
+    uint64_t first = page_first(run->next), at = layout_tag_page(first);
+    if (at < run->hole_end && at > 0) {
+        memcpy(out, run->zero, HASH_BYTES);
+        return 1;
+    }
+    int r = read_page(f, fd, first, page);
+    if (r)
+        return r;
+    hash_page(run->next, page, out);
+    if (!overlay_is_empty(&f->ov) || !sodium_is_zero(page, sizeof page))
+        return READ_WORK;
+    off_t data = lseek(fd, (off_t)at, SEEK_DATA);
+    if (data < 0 && errno == ENXIO)
+        run->hole_end = UINT64_MAX;
+    else if (data > 0)
+        run->hole_end = (uint64_t)data / PAGE_BYTES * PAGE_BYTES;
+    return READ_WORK;
+}
+
+int seal_run_some(struct seal_run *run, struct file *f, int fd, bool cached)
+{
+    unsigned work = 0;
+    run->hole_end = 0; /* what was a hole may have been filled */
+    for (; run->next < run->count && work < SOME_WORK; run->next++) {
+        const uint8_t *known = cached ? kept(f, run->next) : NULL;
+        uint8_t h[HASH_BYTES];
+        int r = known ? 1 : page_hash(run, f, fd, h);
+        if (r < 0)
+            return r;
+        crypto_generichash_update(state_of(run), known ? known : h, HASH_BYTES);
+        work += (unsigned)r;
+    }
+    return run->next < run->count;
+}
+
+void seal_run_root(struct seal_run *run, uint8_t root[static 32])
+{
+    crypto_generichash_final(state_of(run), root, HASH_BYTES);
+}
