@@ -1,7 +1,10 @@
 #include "fs/mount/control.h"
 
+#include "fs/mount/control_check.h"
 #include "fs/mount/control_dirs.h"
 #include "fs/mount/control_jobs.h"
+#include "fs/mount/control_path.h"
+#include "fs/mount/freezer.h"
 #include "fs/mount/wipe.h"
 #include "latchfs/buf.h"
 #include "latchfs/err.h"
@@ -21,7 +24,7 @@
 #include <unistd.h>
 
 #define PEER_DEADLINE_MS 2000
-#define THREADS 2 /* one may be waiting for latch-keyd while another tells the status */
+#define THREADS 3 /* one may be waiting for latch-keyd, one freeze, while another tells the status */
 
 struct control {
     struct daemon *d;
@@ -51,6 +54,7 @@ static int answer_status(struct daemon *d, const struct mountctl_request *q, uin
     st->mounted_at = (uint64_t)d->since;
     st->open_files = atomic_load(&d->open_files);
     st->writes = atomic_load(&d->writes);
+    st->frozen_until = freezer_until(d->freezer);
     st->replay = d->replay;
     volume_stats(d->vol, &st->stats);
     strcpy(st->volume, d->volume_path);
@@ -96,14 +100,77 @@ static int answer_job_stop(struct daemon *d, const struct mountctl_request *q, u
     return mountctl_encode_plain(q->kind, 0, out, size);
 }
 
+static int answer_freeze(struct daemon *d, const struct mountctl_request *q, uint8_t *out, size_t size)
+{
+    uint64_t serial;
+    int r = freezer_freeze(d->freezer, q->seconds, &serial);
+    return r ? r : mountctl_encode_serial(serial, out, size);
+}
+
+static int answer_thaw(struct daemon *d, const struct mountctl_request *q, uint8_t *out, size_t size)
+{
+    int r = freezer_thaw(d->freezer, q->number);
+    return r ? r : mountctl_encode_plain(q->kind, 0, out, size);
+}
+
+static int answer_path(struct daemon *d, const struct mountctl_request *q, uint8_t *out, size_t size)
+{
+    char path[PATH_MAX];
+    int r = q->kind == MOUNTCTL_CIPHER_PATH ? control_cipher_path(d, q->path, path)
+                                            : control_plain_path(d, q->path, path);
+    if (!r)
+        r = mountctl_encode_path(q->kind, path, out, size);
+    sodium_memzero(path, sizeof path);
+    return r;
+}
+
+static int answer_check_start(struct daemon *d, const struct mountctl_request *q, uint8_t *out, size_t size)
+{
+    char subtree[PATH_MAX];
+    int r = volume_is_locked(d->vol) ? LFS_ERR_NOKEY : control_cipher_path(d, q->path, subtree);
+    if (!r)
+        r = checks_start(d->checks, q, subtree);
+    return r ? r : mountctl_encode_plain(q->kind, 0, out, size);
+}
+
+static int answer_check_status(struct daemon *d, const struct mountctl_request *q, uint8_t *out, size_t size)
+{
+    struct mount_check_status st;
+    checks_status(d->checks, &st);
+    return mountctl_encode_check(&st, out, size);
+}
+
+static int answer_check_findings(struct daemon *d, const struct mountctl_request *q, uint8_t *out,
+                                 size_t size)
+{
+    return checks_answer_findings(d->checks, q->number, out, size);
+}
+
+static int answer_check_stop(struct daemon *d, const struct mountctl_request *q, uint8_t *out, size_t size)
+{
+    checks_stop(d->checks);
+    return mountctl_encode_plain(q->kind, 0, out, size);
+}
+
 static const struct {
     uint16_t kind;
     answer_fn *answer;
 } kinds[] = {
-    {MOUNTCTL_STATUS, answer_status},       {MOUNTCTL_RESOLVE, answer_resolve},
-    {MOUNTCTL_PROTECT, answer_protect},     {MOUNTCTL_DIRS, answer_dirs},
-    {MOUNTCTL_JOB_START, answer_job_start}, {MOUNTCTL_JOB_STATUS, answer_job_status},
+    {MOUNTCTL_STATUS, answer_status},
+    {MOUNTCTL_RESOLVE, answer_resolve},
+    {MOUNTCTL_PROTECT, answer_protect},
+    {MOUNTCTL_DIRS, answer_dirs},
+    {MOUNTCTL_JOB_START, answer_job_start},
+    {MOUNTCTL_JOB_STATUS, answer_job_status},
     {MOUNTCTL_JOB_STOP, answer_job_stop},
+    {MOUNTCTL_FREEZE, answer_freeze},
+    {MOUNTCTL_THAW, answer_thaw},
+    {MOUNTCTL_CIPHER_PATH, answer_path},
+    {MOUNTCTL_PLAIN_PATH, answer_path},
+    {MOUNTCTL_CHECK_START, answer_check_start},
+    {MOUNTCTL_CHECK_STATUS, answer_check_status},
+    {MOUNTCTL_CHECK_FINDINGS, answer_check_findings},
+    {MOUNTCTL_CHECK_STOP, answer_check_stop},
 };
 
 /* 0: no answer, the connection ends. */
@@ -145,6 +212,7 @@ static void serve_peer(const struct control *c, int fd)
     if (len > 0)
         send(fd, out, len, MSG_NOSIGNAL | MSG_DONTWAIT);
     sodium_memzero(in, sizeof in);
+    sodium_memzero(out, sizeof out);
 }
 
 static void *run(void *arg)

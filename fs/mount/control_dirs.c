@@ -1,33 +1,13 @@
 #include "fs/mount/control_dirs.h"
 
+#include "fs/mount/control_path.h"
 #include "fs/mount/keys.h"
 #include "fs/mount/ops.h"
 #include "latchfs/buf.h"
 #include "latchfs/err.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
-
-/* Walks from the root; *out has a reference. */
-static int walk(struct daemon *d, const char *path, struct node **out)
-{
-    struct node *at = volume_root(d->vol), *next;
-    char name[NAME_PLAIN_MAX + 1];
-    struct stat st;
-    node_ref(at);
-    for (size_t len; *path; path += len + (path[len] == '/')) {
-        len = strcspn(path, "/");
-        snprintf(name, sizeof name, "%.*s", (int)len, path);
-        int r = S_ISDIR(node_type(at)) ? node_lookup(at, name, &st, &next) : -ENOTDIR;
-        node_unref(at, 1);
-        if (r)
-            return r;
-        at = next;
-    }
-    *out = at;
-    return 0;
-}
 
 struct search {
     const uint8_t *id;
@@ -45,7 +25,7 @@ int control_resolve(struct daemon *d, const char *path, struct mount_resolved *o
 {
     struct mount_resolved m = {0};
     struct node *n;
-    int r = walk(d, path, &n);
+    int r = control_walk(d, path, &n);
     if (r)
         return r;
     r = node_pd_id(n, m.pd_id, &m.top);
@@ -59,19 +39,30 @@ int control_resolve(struct daemon *d, const char *path, struct mount_resolved *o
     return 0;
 }
 
+struct protecting {
+    struct volume *vol;
+    struct node *top;
+};
+
+/* In the thread that locks, which must not wait for the end of a freeze. */
 static int protect(const struct keyset *set, void *arg)
 {
-    struct node *top = arg;
-    return node_protect(top, set);
+    const struct protecting *p = arg;
+    if (!volume_try_change(p->vol))
+        return LFS_ERR_BUSY;
+    int r = node_protect(p->top, set);
+    volume_end_change(p->vol);
+    return r;
 }
 
 int control_protect(struct daemon *d, const char *path, const uint8_t pd_id[static ID_BYTES])
 {
     struct node *n;
-    int r = walk(d, path, &n);
+    int r = control_walk(d, path, &n);
     if (r)
         return r;
-    r = S_ISDIR(node_type(n)) ? keys_lease_dir(d->keys, pd_id, protect, n) : -ENOTDIR;
+    struct protecting p = {d->vol, n};
+    r = S_ISDIR(node_type(n)) ? keys_lease_dir(d->keys, pd_id, protect, &p) : -ENOTDIR;
     if (!r)
         session_inval_inode(d->session, ops_ino(d, n));
     node_unref(n, 1);

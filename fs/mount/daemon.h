@@ -8,6 +8,8 @@
 #include <limits.h>
 #include <stdatomic.h>
 
+struct checks;
+struct freezer;
 struct jobs;
 struct keys;
 struct session;
@@ -20,9 +22,12 @@ struct daemon {
     struct session *session;
     struct keys *keys;
     struct jobs *jobs;
+    struct checks *checks;
+    struct freezer *freezer;
     struct replay_report replay; /* of this mount's start */
     time_t since;
-    bool read_only; /* mounted so */
+    unsigned connection; /* its number; set before the control socket is there */
+    bool read_only;      /* mounted so */
     bool want_writeback;
     bool writeback;    /* negotiated with the kernel, as the next two; set before other requests come */
     bool kills_priv;   /* clearing suid, sgid and capabilities is ours (FUSE_HANDLE_KILLPRIV_V2) */

@@ -1,6 +1,8 @@
 #include "fs/mount/lock.h"
 
+#include "fs/mount/control_check.h"
 #include "fs/mount/control_jobs.h"
+#include "fs/mount/freezer.h"
 #include "fs/mount/ops.h"
 #include "fs/mount/wipe.h"
 #include "latchfs/buf.h"
@@ -126,6 +128,7 @@ static void forget(const struct scope *s, int rounds_min)
 static int clean_up(const struct scope *s)
 {
     jobs_end(s->d->jobs, s->pd_id);
+    checks_end(s->d->checks);
     int r = session_wipe(s->d->session);
     forget(s, 1);
     wipe_thread();
@@ -137,13 +140,14 @@ static unsigned clamp(uint64_t n)
     return n < UINT32_MAX ? (unsigned)n : UINT32_MAX;
 }
 
-int lock_volume(struct daemon *d, lock_ask_fn *ask, void *arg, unsigned *held)
+static int lock_all(struct daemon *d, lock_ask_fn *ask, void *arg, unsigned *held)
 {
     const struct scope s = {.d = d};
     *held = 0;
     if (volume_is_locked(d->vol))
         return 0;
     jobs_end(d->jobs, NULL);
+    checks_end(d->checks);
     int r = volume_lock_begin(d->vol);
     if (r)
         return r;
@@ -154,6 +158,15 @@ int lock_volume(struct daemon *d, lock_ask_fn *ask, void *arg, unsigned *held)
     int wiped = clean_up(&s);
     *held = clamp(atomic_load(&d->open_files));
     return r ? r : wiped;
+}
+
+/* What a freeze keeps waiting must reach the disk before the keys go. */
+int lock_volume(struct daemon *d, lock_ask_fn *ask, void *arg, unsigned *held)
+{
+    freezer_hold(d->freezer, "a lock");
+    int r = lock_all(d, ask, arg, held);
+    freezer_release(d->freezer);
+    return r;
 }
 
 /* ---- one protected directory ---- */
@@ -195,13 +208,14 @@ static void count_open(const struct pd_status *st, void *arg)
         c->files = st->open_files;
 }
 
-int lock_directory(struct daemon *d, const uint8_t pd_id[static ID_BYTES], lock_ask_fn *ask, void *arg,
-                   unsigned *held)
+static int lock_one(struct daemon *d, const uint8_t pd_id[static ID_BYTES], lock_ask_fn *ask, void *arg,
+                    unsigned *held)
 {
     const struct scope s = {.d = d, .pd_id = pd_id};
     struct open_count open = {.pd_id = pd_id};
     *held = 0;
     jobs_end(d->jobs, pd_id);
+    checks_end(d->checks);
     int r = volume_pd_lock_begin(d->vol, pd_id);
     if (r)
         return r;
@@ -217,4 +231,13 @@ int lock_directory(struct daemon *d, const uint8_t pd_id[static ID_BYTES], lock_
     volume_pd_each(d->vol, count_open, &open);
     *held = clamp(open.files);
     return r ? r : wiped;
+}
+
+int lock_directory(struct daemon *d, const uint8_t pd_id[static ID_BYTES], lock_ask_fn *ask, void *arg,
+                   unsigned *held)
+{
+    freezer_hold(d->freezer, "a lock");
+    int r = lock_one(d, pd_id, ask, arg, held);
+    freezer_release(d->freezer);
+    return r;
 }

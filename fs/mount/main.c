@@ -1,9 +1,10 @@
 /* latchfs: mounts an encrypted volume. Sets everything up in order, waits for the end, takes it down in the
  * reverse order. */
 #include "config.h"
-#include "fs/mount/background.h"
 #include "fs/mount/control.h"
+#include "fs/mount/control_check.h"
 #include "fs/mount/control_jobs.h"
+#include "fs/mount/freezer.h"
 #include "fs/mount/identity.h"
 #include "fs/mount/keys.h"
 #include "fs/mount/mountpoint.h"
@@ -13,6 +14,7 @@
 #include "fs/mount/session.h"
 #include "fs/mount/unlock.h"
 #include "fs/mount/wipe.h"
+#include "latchfs/background.h"
 #include "latchfs/buf.h"
 #include "latchfs/err.h"
 #include "latchfs/log.h"
@@ -119,8 +121,13 @@ static int is_mounted_here(const char *socket_path, const struct mount_status *s
 
 static int open_volume(struct daemon *d, const struct options *o, const struct keyset *set)
 {
-    const struct volume_options vo = {
-        .read_only = o->read_only, .ignore_journal = o->ignore_journal, .kernel_times = d->want_writeback};
+    const struct volume_options vo = {.read_only = o->read_only,
+                                      .ignore_journal = o->ignore_journal,
+                                      .kernel_times = d->want_writeback,
+                                      .seal_seconds = o->seal_seconds,
+                                      .bypass_journal = o->bench_bypass};
+    if (o->bench_bypass)
+        log_warn("for a benchmark: nothing that is written here survives a crash");
     const struct timespec wait = {.tv_nsec = BUSY_WAIT_MS * 1000000};
     int r = LFS_ERR_BUSY;
     for (int i = 0; i < BUSY_TRIES && r == LFS_ERR_BUSY; i++) {
@@ -198,7 +205,8 @@ static int set_up(struct parts *p, const struct options *o)
         r = keys_open(d, o->keyd_socket, &d->keys, &set);
     if (!r)
         r = open_volume(d, o, set);
-    if (!r && !(d->jobs = jobs_new(d->vol)))
+    if (!r && (!(d->jobs = jobs_new(d->vol)) || !(d->checks = checks_new(d->vol)) ||
+               !(d->freezer = freezer_new(d))))
         r = -ENOMEM;
     if (!r)
         r = mount_session(p, o);
@@ -249,6 +257,7 @@ static void go_live(struct parts *p)
 {
     struct daemon *d = p->d;
     d->since = time(NULL);
+    d->connection = mountpoint_connection(d->mountpoint);
     int r = control_start(d, &p->control);
     if (r)
         log_warn("no control socket: %s", lfs_strerror(r));
@@ -260,11 +269,17 @@ static void go_live(struct parts *p)
 /* Waits for a signal or for the end of the connection. True: a signal. */
 static bool wait_for_end(const struct parts *p, int timeout_ms)
 {
-    struct pollfd f[2] = {{.fd = session_done_fd(p->d->session), .events = POLLIN},
-                          {.fd = p->signals, .events = POLLIN}};
+    struct freezer *freezer = p->d->freezer;
+    struct pollfd f[3] = {{.fd = session_done_fd(p->d->session), .events = POLLIN},
+                          {.fd = p->signals, .events = POLLIN},
+                          {.fd = freezer_timer_fd(freezer), .events = POLLIN}};
     struct signalfd_siginfo info;
-    while (poll(f, 2, timeout_ms) < 0 && errno == EINTR)
-        ;
+    for (int n; (n = poll(f, 3, timeout_ms)) != 0;) {
+        if (n > 0 && f[2].revents)
+            freezer_due(freezer);
+        if ((n > 0 && (f[0].revents || f[1].revents)) || (n < 0 && errno != EINTR))
+            break;
+    }
     return !f[0].revents && f[1].revents && read(p->signals, &info, sizeof info) == (ssize_t)sizeof info;
 }
 
@@ -274,6 +289,7 @@ static void live(const struct parts *p)
     bool busy = false;
     if (!wait_for_end(p, -1))
         return;
+    freezer_hold(d->freezer, "the signal to end");
     int r = mountpoint_unmount(d->mountpoint, &busy);
     if (r)
         log_error("%s: cannot unmount: %s", d->mountpoint, lfs_strerror(r));
@@ -287,12 +303,18 @@ static int take_down(struct parts *p)
     struct daemon *d = p->d;
     int r = 0;
     control_free(p->control); /* first: its threads wait for keys and jobs */
+    if (d->freezer)
+        freezer_hold(d->freezer, "the unmounting"); /* a job may wait for it */
     jobs_join(d->jobs);
+    checks_join(d->checks);
     keys_free(d->keys); /* a lock under way needs the workers for the kernel's dirty pages, and the jobs */
     jobs_free(d->jobs);
+    checks_free(d->checks);
     if (d->session)
         session_stop(d->session);
     session_free(d->session);
+    d->session = NULL;
+    freezer_free(d->freezer);
     if (d->vol)
         r = volume_close(d->vol);
     if (r)

@@ -16,6 +16,7 @@
 
 #define STATUS_DEADLINE_S 5
 #define DEADLINE_S 30
+#define FREEZE_DEADLINE_S 600
 
 int mountctl_dir(char *path, size_t size)
 {
@@ -79,11 +80,11 @@ static int ask_plain(const char *socket_path, const struct mountctl_request *q)
     return n < 0 ? n : mountctl_decode_plain(q->kind, answer, (size_t)n);
 }
 
-static int set_path(struct mountctl_request *q, const char *path)
+static int set_path(char out[static PATH_MAX], const char *path)
 {
-    if (strlen(path) >= sizeof q->path)
+    if (strlen(path) >= PATH_MAX)
         return -ENAMETOOLONG;
-    strcpy(q->path, path);
+    strcpy(out, path);
     return 0;
 }
 
@@ -99,7 +100,7 @@ int mountctl_resolve(const char *socket_path, const char *path, struct mount_res
 {
     struct mountctl_request q = {.kind = MOUNTCTL_RESOLVE};
     uint8_t answer[MOUNTCTL_ANSWER_MAX];
-    int n = set_path(&q, path);
+    int n = set_path(q.path, path);
     if (!n)
         n = ask(socket_path, &q, DEADLINE_S, answer);
     return n < 0 ? n : mountctl_decode_resolved(answer, (size_t)n, out);
@@ -109,7 +110,7 @@ int mountctl_protect(const char *socket_path, const char *path, const uint8_t pd
 {
     struct mountctl_request q = {.kind = MOUNTCTL_PROTECT};
     memcpy(q.pd_id, pd_id, ID_BYTES);
-    int r = set_path(&q, path);
+    int r = set_path(q.path, path);
     return r ? r : ask_plain(socket_path, &q);
 }
 
@@ -143,6 +144,77 @@ int mountctl_job_status(const char *socket_path, struct mount_job_status *out)
 int mountctl_job_stop(const char *socket_path)
 {
     const struct mountctl_request q = {.kind = MOUNTCTL_JOB_STOP};
+    return ask_plain(socket_path, &q);
+}
+
+/* ---- freezes, paths, checks ---- */
+
+int mountctl_freeze(const char *socket_path, unsigned seconds, uint64_t *serial)
+{
+    const struct mountctl_request q = {.kind = MOUNTCTL_FREEZE, .seconds = seconds};
+    uint8_t answer[MOUNTCTL_ANSWER_MAX];
+    int n = ask(socket_path, &q, FREEZE_DEADLINE_S, answer);
+    return n < 0 ? n : mountctl_decode_serial(answer, (size_t)n, serial);
+}
+
+int mountctl_thaw(const char *socket_path, uint64_t serial)
+{
+    const struct mountctl_request q = {.kind = MOUNTCTL_THAW, .number = serial};
+    return ask_plain(socket_path, &q);
+}
+
+static int ask_path(const char *socket_path, uint16_t kind, const char *path, char *out)
+{
+    struct mountctl_request q = {.kind = kind};
+    uint8_t answer[MOUNTCTL_ANSWER_MAX];
+    int n = set_path(q.path, path);
+    if (!n)
+        n = ask(socket_path, &q, DEADLINE_S, answer);
+    return n < 0 ? n : mountctl_decode_path(kind, answer, (size_t)n, out);
+}
+
+int mountctl_cipher_path(const char *socket_path, const char *plain, char *out)
+{
+    return ask_path(socket_path, MOUNTCTL_CIPHER_PATH, plain, out);
+}
+
+int mountctl_plain_path(const char *socket_path, const char *cipher, char *out)
+{
+    return ask_path(socket_path, MOUNTCTL_PLAIN_PATH, cipher, out);
+}
+
+int mountctl_check_start(const char *socket_path, const struct mount_check *c)
+{
+    struct mountctl_request q = {
+        .kind = MOUNTCTL_CHECK_START, .workers = c->workers, .bytes_per_second = c->bytes_per_second};
+    int r = c->flags & ~(unsigned)CHECK_CONTENTS ? LFS_ERR_MISUSE : 0;
+    q.flags = (uint8_t)c->flags;
+    if (!r)
+        r = set_path(q.path, c->subtree ? c->subtree : "");
+    if (!r)
+        r = set_path(q.resume, c->resume ? c->resume : "");
+    return r ? r : ask_plain(socket_path, &q);
+}
+
+int mountctl_check_status(const char *socket_path, struct mount_check_status *out)
+{
+    const struct mountctl_request q = {.kind = MOUNTCTL_CHECK_STATUS};
+    uint8_t answer[MOUNTCTL_ANSWER_MAX];
+    int n = ask(socket_path, &q, DEADLINE_S, answer);
+    return n < 0 ? n : mountctl_decode_check(answer, (size_t)n, out);
+}
+
+int mountctl_check_findings(const char *socket_path, uint64_t after, struct mount_findings *out)
+{
+    const struct mountctl_request q = {.kind = MOUNTCTL_CHECK_FINDINGS, .number = after};
+    uint8_t answer[MOUNTCTL_ANSWER_MAX];
+    int n = ask(socket_path, &q, DEADLINE_S, answer);
+    return n < 0 ? n : mountctl_decode_findings(answer, (size_t)n, out);
+}
+
+int mountctl_check_stop(const char *socket_path)
+{
+    const struct mountctl_request q = {.kind = MOUNTCTL_CHECK_STOP};
     return ask_plain(socket_path, &q);
 }
 

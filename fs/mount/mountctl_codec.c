@@ -1,7 +1,6 @@
 /* Requests and answers of the control sockets as bytes. */
-#include "latchfs/mountctl.h"
+#include "fs/mount/mountctl_int.h"
 
-#include "latchfs/buf.h"
 #include "latchfs/err.h"
 
 #include <errno.h>
@@ -19,14 +18,14 @@
 
 /* ---- pieces ---- */
 
-static void put_string(struct wcur *w, const char *s)
+void ctl_put_string(struct wcur *w, const char *s)
 {
     size_t len = strlen(s);
     wcur_u16(w, (uint16_t)len);
     wcur_bytes(w, s, len);
 }
 
-static void get_string(struct rcur *r, char *out, size_t size)
+void ctl_get_string(struct rcur *r, char *out, size_t size)
 {
     size_t len = rcur_u16(r);
     if (len >= size)
@@ -37,7 +36,19 @@ static void get_string(struct rcur *r, char *out, size_t size)
         r->bad = true;
 }
 
-static bool get_bool(struct rcur *r)
+void ctl_put_numbers(struct wcur *w, const uint64_t *const *numbers, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        wcur_u64(w, *numbers[i]);
+}
+
+void ctl_get_numbers(struct rcur *r, uint64_t *const *numbers, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        *numbers[i] = rcur_u64(r);
+}
+
+bool ctl_get_bool(struct rcur *r)
 {
     uint8_t b = rcur_u8(r);
     if (b > 1)
@@ -45,7 +56,7 @@ static bool get_bool(struct rcur *r)
     return b;
 }
 
-static struct wcur begin_answer(uint16_t kind, int err, uint8_t *out, size_t size)
+struct wcur ctl_begin(uint16_t kind, int err, uint8_t *out, size_t size)
 {
     struct wcur w = wcur_over(out, size);
     wcur_u16(&w, MOUNTCTL_VERSION);
@@ -54,13 +65,13 @@ static struct wcur begin_answer(uint16_t kind, int err, uint8_t *out, size_t siz
     return w;
 }
 
-static int end_answer(const struct wcur *w)
+int ctl_end(const struct wcur *w)
 {
     return w->bad ? LFS_ERR_MISUSE : (int)wcur_used(w);
 }
 
 /* The head of an answer; 0: a body follows. */
-static int get_head(struct rcur *r, uint16_t want)
+int ctl_head(struct rcur *r, uint16_t want)
 {
     uint16_t version = rcur_u16(r), kind = rcur_u16(r);
     int32_t error = (int32_t)rcur_u32(r);
@@ -71,21 +82,21 @@ static int get_head(struct rcur *r, uint16_t want)
 
 int mountctl_encode_plain(uint16_t kind, int err, uint8_t *out, size_t size)
 {
-    struct wcur w = begin_answer(kind, err, out, size);
-    return end_answer(&w);
+    struct wcur w = ctl_begin(kind, err, out, size);
+    return ctl_end(&w);
 }
 
 int mountctl_decode_plain(uint16_t kind, const uint8_t *in, size_t len)
 {
     struct rcur r = rcur_over(in, len);
-    int err = get_head(&r, kind);
+    int err = ctl_head(&r, kind);
     return err ? err : rcur_done(&r) ? 0 : LFS_ERR_PROTO;
 }
 
 /* ---- requests ---- */
 
 /* Names that lead down from the mount point and nowhere else. */
-static bool path_is_plain(const char *path)
+bool ctl_path_is_plain(const char *path)
 {
     if (!*path)
         return true;
@@ -100,7 +111,7 @@ static bool path_is_plain(const char *path)
     }
 }
 
-enum { HAS_ID = 1, HAS_PATH = 2, HAS_JOB = 4 };
+enum { HAS_ID = 1, HAS_PATH = 2, HAS_JOB = 4, HAS_SECONDS = 8, HAS_NUMBER = 16, HAS_CHECK = 32 };
 
 /* What a request of a kind carries; -1: unknown. */
 static int parts_of(uint16_t kind)
@@ -109,9 +120,21 @@ static int parts_of(uint16_t kind)
         uint16_t kind;
         int parts;
     } kinds[] = {
-        {MOUNTCTL_STATUS, 0},   {MOUNTCTL_RESOLVE, HAS_PATH},           {MOUNTCTL_PROTECT, HAS_ID | HAS_PATH},
-        {MOUNTCTL_DIRS, 0},     {MOUNTCTL_JOB_START, HAS_JOB | HAS_ID}, {MOUNTCTL_JOB_STATUS, 0},
+        {MOUNTCTL_STATUS, 0},
+        {MOUNTCTL_RESOLVE, HAS_PATH},
+        {MOUNTCTL_PROTECT, HAS_ID | HAS_PATH},
+        {MOUNTCTL_DIRS, 0},
+        {MOUNTCTL_JOB_START, HAS_JOB | HAS_ID},
+        {MOUNTCTL_JOB_STATUS, 0},
         {MOUNTCTL_JOB_STOP, 0},
+        {MOUNTCTL_FREEZE, HAS_SECONDS},
+        {MOUNTCTL_THAW, HAS_NUMBER},
+        {MOUNTCTL_CIPHER_PATH, HAS_PATH},
+        {MOUNTCTL_PLAIN_PATH, HAS_PATH},
+        {MOUNTCTL_CHECK_START, HAS_CHECK | HAS_PATH},
+        {MOUNTCTL_CHECK_STATUS, 0},
+        {MOUNTCTL_CHECK_FINDINGS, HAS_NUMBER},
+        {MOUNTCTL_CHECK_STOP, 0},
     };
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
         if (kinds[i].kind == kind)
@@ -124,12 +147,20 @@ static bool job_is_known(uint8_t job)
     return job >= MOUNT_JOB_REWRAP && job <= MOUNT_JOB_SCAN;
 }
 
+/* What encoder and decoder refuse alike. */
+static bool request_is_valid(const struct mountctl_request *q, int parts)
+{
+    return !((parts & HAS_PATH) && !ctl_path_is_plain(q->path)) &&
+           !((parts & HAS_JOB) && !job_is_known(q->job)) &&
+           !((parts & HAS_SECONDS) && (q->seconds < 1 || q->seconds > FREEZE_SECONDS_MAX)) &&
+           !((parts & HAS_CHECK) && (q->flags & ~CHECK_CONTENTS));
+}
+
 int mountctl_encode_request(const struct mountctl_request *q, uint8_t *out, size_t size)
 {
     struct wcur w = wcur_over(out, size);
     int parts = parts_of(q->kind);
-    if (parts < 0 || ((parts & HAS_PATH) && !path_is_plain(q->path)) ||
-        ((parts & HAS_JOB) && !job_is_known(q->job)))
+    if (parts < 0 || !request_is_valid(q, parts))
         return LFS_ERR_MISUSE;
     wcur_u16(&w, MOUNTCTL_VERSION);
     wcur_u16(&w, q->kind);
@@ -141,9 +172,20 @@ int mountctl_encode_request(const struct mountctl_request *q, uint8_t *out, size
         wcur_u64(&w, q->bytes_per_second);
         wcur_u32(&w, q->version);
     }
+    if (parts & HAS_SECONDS)
+        wcur_u32(&w, q->seconds);
+    if (parts & HAS_NUMBER)
+        wcur_u64(&w, q->number);
+    if (parts & HAS_CHECK) {
+        wcur_u8(&w, q->flags);
+        wcur_u32(&w, q->workers);
+        wcur_u64(&w, q->bytes_per_second);
+    }
     if (parts & HAS_PATH)
-        put_string(&w, q->path);
-    return end_answer(&w);
+        ctl_put_string(&w, q->path);
+    if (parts & HAS_CHECK)
+        ctl_put_string(&w, q->resume);
+    return ctl_end(&w);
 }
 
 static void get_request(struct rcur *r, int parts, struct mountctl_request *q)
@@ -156,9 +198,20 @@ static void get_request(struct rcur *r, int parts, struct mountctl_request *q)
         q->bytes_per_second = rcur_u64(r);
         q->version = rcur_u32(r);
     }
+    if (parts & HAS_SECONDS)
+        q->seconds = rcur_u32(r);
+    if (parts & HAS_NUMBER)
+        q->number = rcur_u64(r);
+    if (parts & HAS_CHECK) {
+        q->flags = rcur_u8(r);
+        q->workers = rcur_u32(r);
+        q->bytes_per_second = rcur_u64(r);
+    }
     if (parts & HAS_PATH)
-        get_string(r, q->path, sizeof q->path);
-    if (((parts & HAS_JOB) && !job_is_known(q->job)) || ((parts & HAS_PATH) && !path_is_plain(q->path)))
+        ctl_get_string(r, q->path, sizeof q->path);
+    if (parts & HAS_CHECK)
+        ctl_get_string(r, q->resume, sizeof q->resume);
+    if (!request_is_valid(q, parts))
         r->bad = true;
 }
 
@@ -184,6 +237,14 @@ int mountctl_decode_request(const uint8_t *in, size_t len, struct mountctl_reque
 
 /* ---- status ---- */
 
+/* Where the numbers of a status stand, in their order; v: its stats. */
+#define STATUS_NUMBERS(st, v)                                                                              \
+    {                                                                                                      \
+        &(v)->nodes, &(v)->open_fds, &(v)->pinned_fds, &(v)->journal_bytes, &(v)->journal_used,            \
+            &(v)->auth_failures, &(v)->checkpoints, &(v)->journal_syncs, &(v)->seals, &(v)->seals_waiting, \
+            &(v)->checkpoint_at, &(st)->open_files, &(st)->writes, &(st)->frozen_until                     \
+    }
+
 static uint32_t flags_of(const struct mount_status *st)
 {
     return (st->locked ? FLAG_LOCKED : 0) | (st->read_only ? FLAG_READ_ONLY : 0) |
@@ -192,33 +253,29 @@ static uint32_t flags_of(const struct mount_status *st)
 
 int mountctl_encode_status(const struct mount_status *st, uint8_t *out, size_t size)
 {
-    struct wcur w = begin_answer(MOUNTCTL_STATUS, 0, out, size);
+    struct wcur w = ctl_begin(MOUNTCTL_STATUS, 0, out, size);
     const struct volume_stats *v = &st->stats;
-    const uint64_t numbers[] = {v->nodes,        v->open_fds,      v->pinned_fds,  v->journal_bytes,
-                                v->journal_used, v->auth_failures, v->checkpoints, v->journal_syncs,
-                                st->open_files,  st->writes};
+    const uint64_t *const numbers[] = STATUS_NUMBERS(st, v);
     wcur_bytes(&w, st->volume_id, ID_BYTES);
     wcur_u32(&w, st->pid);
     wcur_u32(&w, flags_of(st));
     wcur_u64(&w, st->mounted_at);
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
-        wcur_u64(&w, numbers[i]);
+    ctl_put_numbers(&w, numbers, sizeof numbers / sizeof numbers[0]);
+    wcur_u32(&w, (uint32_t)v->failed_sync);
     wcur_u8(&w, st->replay.unclean);
     wcur_u64(&w, st->replay.entries);
     wcur_u64(&w, st->replay.files);
     wcur_u64(&w, st->replay.skipped);
     wcur_u64(&w, st->replay.torn);
-    put_string(&w, st->volume);
-    put_string(&w, st->mountpoint);
-    return end_answer(&w);
+    ctl_put_string(&w, st->volume);
+    ctl_put_string(&w, st->mountpoint);
+    return ctl_end(&w);
 }
 
 static void get_status(struct rcur *r, struct mount_status *st)
 {
     struct volume_stats *v = &st->stats;
-    uint64_t *const numbers[] = {&v->nodes,        &v->open_fds,      &v->pinned_fds,  &v->journal_bytes,
-                                 &v->journal_used, &v->auth_failures, &v->checkpoints, &v->journal_syncs,
-                                 &st->open_files,  &st->writes};
+    uint64_t *const numbers[] = STATUS_NUMBERS(st, v);
     rcur_bytes(r, st->volume_id, ID_BYTES);
     st->pid = rcur_u32(r);
     uint32_t flags = rcur_u32(r);
@@ -227,16 +284,16 @@ static void get_status(struct rcur *r, struct mount_status *st)
     st->failed = flags & FLAG_FAILED;
     st->writeback = flags & FLAG_WRITEBACK;
     st->mounted_at = rcur_u64(r);
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
-        *numbers[i] = rcur_u64(r);
-    st->replay.unclean = get_bool(r);
+    ctl_get_numbers(r, numbers, sizeof numbers / sizeof numbers[0]);
+    v->failed_sync = (int32_t)rcur_u32(r);
+    st->replay.unclean = ctl_get_bool(r);
     st->replay.entries = rcur_u64(r);
     st->replay.files = rcur_u64(r);
     st->replay.skipped = rcur_u64(r);
     st->replay.torn = rcur_u64(r);
-    get_string(r, st->volume, sizeof st->volume);
-    get_string(r, st->mountpoint, sizeof st->mountpoint);
-    if (flags & ~FLAGS_ALL)
+    ctl_get_string(r, st->volume, sizeof st->volume);
+    ctl_get_string(r, st->mountpoint, sizeof st->mountpoint);
+    if ((flags & ~FLAGS_ALL) || v->failed_sync > 0)
         r->bad = true;
 }
 
@@ -246,7 +303,7 @@ int mountctl_decode_status(const uint8_t *in, size_t len, struct mount_status *o
     if (!st)
         return -ENOMEM;
     struct rcur r = rcur_over(in, len);
-    int err = get_head(&r, MOUNTCTL_STATUS);
+    int err = ctl_head(&r, MOUNTCTL_STATUS);
     if (err)
         return err;
     get_status(&r, st);
@@ -260,17 +317,17 @@ int mountctl_decode_status(const uint8_t *in, size_t len, struct mount_status *o
 
 int mountctl_encode_resolved(const struct mount_resolved *m, uint8_t *out, size_t size)
 {
-    struct wcur w = begin_answer(MOUNTCTL_RESOLVE, 0, out, size);
+    struct wcur w = ctl_begin(MOUNTCTL_RESOLVE, 0, out, size);
     wcur_bytes(&w, m->pd_id, ID_BYTES);
     wcur_u8(&w, (uint8_t)((m->top ? RESOLVED_TOP : 0) | (m->locked ? RESOLVED_LOCKED : 0)));
-    return end_answer(&w);
+    return ctl_end(&w);
 }
 
 int mountctl_decode_resolved(const uint8_t *in, size_t len, struct mount_resolved *out)
 {
     struct mount_resolved m = {0};
     struct rcur r = rcur_over(in, len);
-    int err = get_head(&r, MOUNTCTL_RESOLVE);
+    int err = ctl_head(&r, MOUNTCTL_RESOLVE);
     if (err)
         return err;
     rcur_bytes(&r, m.pd_id, ID_BYTES);
@@ -285,7 +342,7 @@ int mountctl_decode_resolved(const uint8_t *in, size_t len, struct mount_resolve
 
 int mountctl_encode_dirs(const struct pd_status *st, size_t count, uint8_t *out, size_t size)
 {
-    struct wcur w = begin_answer(MOUNTCTL_DIRS, 0, out, size);
+    struct wcur w = ctl_begin(MOUNTCTL_DIRS, 0, out, size);
     if (count > MOUNTCTL_DIRS_MAX)
         return LFS_ERR_MISUSE;
     wcur_u16(&w, (uint16_t)count);
@@ -297,14 +354,14 @@ int mountctl_encode_dirs(const struct pd_status *st, size_t count, uint8_t *out,
         wcur_u64(&w, st[i].last_use);
         wcur_u64(&w, st[i].open_files);
     }
-    return end_answer(&w);
+    return ctl_end(&w);
 }
 
 static struct pd_status get_dir(struct rcur *r)
 {
     struct pd_status st = {0};
     rcur_bytes(r, st.id, ID_BYTES);
-    st.locked = get_bool(r);
+    st.locked = ctl_get_bool(r);
     st.active = rcur_u32(r);
     st.least = rcur_u32(r);
     st.last_use = rcur_u64(r);
@@ -318,7 +375,7 @@ int mountctl_decode_dirs(const uint8_t *in, size_t len, struct pd_status *out, s
     if (!all)
         return -ENOMEM;
     struct rcur r = rcur_over(in, len);
-    int err = get_head(&r, MOUNTCTL_DIRS);
+    int err = ctl_head(&r, MOUNTCTL_DIRS);
     if (err)
         return err;
     size_t n = rcur_u16(&r);
@@ -339,7 +396,7 @@ int mountctl_decode_dirs(const uint8_t *in, size_t len, struct pd_status *out, s
 
 int mountctl_encode_job(const struct mount_job_status *st, uint8_t *out, size_t size)
 {
-    struct wcur w = begin_answer(MOUNTCTL_JOB_STATUS, 0, out, size);
+    struct wcur w = ctl_begin(MOUNTCTL_JOB_STATUS, 0, out, size);
     const struct rotate_progress *p = &st->progress;
     wcur_u8(&w, st->job);
     wcur_u8(&w, st->running);
@@ -352,18 +409,18 @@ int mountctl_encode_job(const struct mount_job_status *st, uint8_t *out, size_t 
     wcur_u64(&w, p->bytes);
     wcur_u64(&w, p->bytes_total);
     wcur_u32(&w, p->least_found);
-    return end_answer(&w);
+    return ctl_end(&w);
 }
 
 int mountctl_decode_job(const uint8_t *in, size_t len, struct mount_job_status *out)
 {
     struct mount_job_status st = {0};
     struct rcur r = rcur_over(in, len);
-    int err = get_head(&r, MOUNTCTL_JOB_STATUS);
+    int err = ctl_head(&r, MOUNTCTL_JOB_STATUS);
     if (err)
         return err;
     st.job = rcur_u8(&r);
-    st.running = get_bool(&r);
+    st.running = ctl_get_bool(&r);
     st.result = (int32_t)rcur_u32(&r);
     rcur_bytes(&r, st.pd_id, ID_BYTES);
     st.progress.files = rcur_u64(&r);

@@ -103,6 +103,20 @@ void mountpoint_tune(const char *mountpoint)
     tune(dir, "read_ahead_kb", READ_AHEAD_KB "\n");
 }
 
+unsigned mountpoint_connection(const char *mountpoint)
+{
+    struct stat st;
+    return stat(mountpoint, &st) ? 0 : minor(st.st_dev);
+}
+
+void mountpoint_background(unsigned connection, unsigned requests)
+{
+    char dir[64], value[16];
+    snprintf(dir, sizeof dir, "/sys/fs/fuse/connections/%u", connection);
+    snprintf(value, sizeof value, "%u\n", requests);
+    tune(dir, "max_background", value);
+}
+
 /* ---- unmounting ---- */
 
 static int run_fusermount(const char *mountpoint, bool lazy)

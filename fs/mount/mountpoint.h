@@ -15,6 +15,13 @@ bool mountpoint_is_latchfs(const char *mountpoint);
  * answered already. */
 void mountpoint_tune(const char *mountpoint);
 
+/* The number of the mount's connection in /sys/fs/fuse/connections. */
+unsigned mountpoint_connection(const char *mountpoint);
+
+/* How many writes and reads ahead the kernel sends without waiting for answers. Nothing where it can't be
+ * set: without fusectl, or above what the kernel lets this user have. */
+void mountpoint_background(unsigned connection, unsigned requests);
+
 /* Unmounts, while requests are still answered: dirty pages come in during this. If programs use the mount it
  * is taken out of the tree all the same, and *busy set: the connection then lasts until they end. */
 int mountpoint_unmount(const char *mountpoint, bool *busy);

@@ -9,8 +9,6 @@
 #include <string.h>
 #include <time.h>
 
-#define MAX_BACKGROUND 128
-
 /* ---- negotiation ---- */
 
 static void op_init(void *userdata, struct fuse_conn_info *conn)

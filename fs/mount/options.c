@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fnmatch.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +28,7 @@ const char options_usage[] =
     "  -o no_allow_other         do not\n"
     "  -o nonempty               mount over a directory that is not empty\n"
     "  -o ignore-journal         mount although the journal is missing or unreadable\n"
+    "  -o seal-seconds=N         seal a file when it was idle for N seconds (default 30)\n"
     "  -o fsname=NAME            name in the mount table (default: VOLUME)\n"
     "  -o noexec,nosuid,nodev,noatime,sync,dirsync and their opposites\n"
     "  -f, --foreground          do not go into the background\n"
@@ -145,6 +147,30 @@ static int set_flag(struct parser *p, const char *word)
     return known ? 0 : refuse(p, "unknown option '%s'", word);
 }
 
+#define SEAL_SECONDS_MAX 86400u
+
+static int set_seal_seconds(struct parser *p, const char *name, const char *value)
+{
+    char *end;
+    unsigned long n = strtoul(value, &end, 10);
+    if (*value < '0' || *value > '9' || *end || n < 1 || n > SEAL_SECONDS_MAX)
+        return refuse(p, "option '%s' needs a number from 1 to %u", name, SEAL_SECONDS_MAX);
+    p->o->seal_seconds = (unsigned)n;
+    return 0;
+}
+
+/* For tests/bench alone, and so in no manual: what something costs is seen by leaving it out. */
+static int set_bench(struct parser *p, const char *value)
+{
+    if (strcmp(value, "bypass-journal") == 0)
+        p->o->bench_bypass = true;
+    else if (strcmp(value, "no-seals") == 0)
+        p->o->seal_seconds = UINT_MAX;
+    else
+        return refuse(p, "unknown option 'bench=%s'", value);
+    return 0;
+}
+
 static int set_option(struct parser *p, char *word)
 {
     struct options *o = p->o;
@@ -162,6 +188,10 @@ static int set_option(struct parser *p, char *word)
         return set_string(p, &o->keyd_socket, word, value);
     if (strcmp(word, "fsname") == 0)
         return set_string(p, &o->fsname, word, value);
+    if (strcmp(word, "seal-seconds") == 0)
+        return set_seal_seconds(p, word, value);
+    if (strcmp(word, "bench") == 0)
+        return set_bench(p, value);
     return refuse(p, "unknown option '%s'", word);
 }
 

@@ -25,9 +25,11 @@ struct options {
     bool foreground;
     bool allow_other;
     bool read_only;
-    bool writethrough;   /* no writeback cache in the kernel */
-    bool nonempty;       /* a mount point with entries is accepted */
-    bool ignore_journal; /* as in struct volume_options */
+    bool writethrough;     /* no writeback cache in the kernel */
+    bool nonempty;         /* a mount point with entries is accepted */
+    bool ignore_journal;   /* as in struct volume_options */
+    unsigned seal_seconds; /* the same; 0: the default */
+    bool bench_bypass;     /* bypass_journal, for tests/bench */
     enum options_unlock unlock;
     char *unlock_with; /* a file, absolute or relative to the starting directory, or a command's name */
     char *keyd_socket; /* NULL: the default */

@@ -145,8 +145,13 @@ static void finish(struct session *s)
 
 int session_start(struct session *s)
 {
-    const struct workers_of about = {.se = s->se, .fd = s->fd, .done = s->done};
+    const struct workers_of about = {.d = s->d, .se = s->se, .fd = s->fd, .done = s->done};
     return workers_start(&about, &s->workers);
+}
+
+void session_wake(struct session *s)
+{
+    workers_wake(s->workers);
 }
 
 int session_wipe(struct session *s)

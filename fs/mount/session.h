@@ -11,6 +11,7 @@
 #include <linux/fuse.h>
 
 #define REQUEST_BYTES_MAX (1u << 20) /* data of one READ or WRITE */
+#define MAX_BACKGROUND 128           /* writes and reads ahead that the kernel sends at a time */
 
 struct session;
 
@@ -21,7 +22,8 @@ int session_new(struct daemon *d, const struct fuse_lowlevel_ops *ops, const cha
 /* Mounts and answers INIT, on this thread. On failure nothing is mounted. */
 int session_mount(struct session *s, const char *mountpoint);
 
-/* Starts the workers: requests are answered from now on. */
+/* Starts the workers: requests are answered from now on. While the volume is frozen those that change
+ * something are put aside, so that there is always a worker for the others. */
 int session_start(struct session *s);
 
 /* Readable once the connection is over (unmounted, aborted, or session_stop). */
@@ -32,6 +34,9 @@ void session_stop(struct session *s);
 
 /* Stops and joins the workers and closes the connection. Does not unmount. Takes NULL. */
 void session_free(struct session *s);
+
+/* Makes every worker look whether what waits for the end of a freeze can go on. */
+void session_wake(struct session *s);
 
 /* ---- for operations, on the worker's own thread ---- */
 

@@ -1,6 +1,8 @@
 #include "fs/mount/worker.h"
 
+#include "fs/mount/freezer.h"
 #include "fs/mount/identity.h"
+#include "fs/mount/parking.h"
 #include "fs/mount/wipe.h"
 #include "latchfs/buf.h"
 #include "latchfs/err.h"
@@ -28,7 +30,7 @@
 struct worker {
     struct workers *all;
     pthread_t thread;
-    int epoll, wake; /* wake: eventfd, to wipe */
+    int epoll, wake; /* wake: eventfd, to wipe or to look at what is parked */
     int credit;
     struct fuse_buf request;
     size_t request_used; /* the largest since the last wipe */
@@ -40,6 +42,7 @@ struct workers {
     unsigned started;
     struct worker each[WORKERS_MAX];
     atomic_bool spinning; /* one worker at a time */
+    struct parking parking;
     _Atomic uint64_t wipe_order;
     pthread_mutex_t lock;
     pthread_cond_t wiped;
@@ -113,6 +116,12 @@ static bool all_wiped(const struct workers *all, uint64_t order)
     return true;
 }
 
+void workers_wake(struct workers *all)
+{
+    for (unsigned i = 0; all && i < all->started; i++)
+        eventfd_write(all->each[i].wake, 1);
+}
+
 int workers_wipe(struct workers *all)
 {
     if (!all)
@@ -121,8 +130,7 @@ int workers_wipe(struct workers *all)
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += WIPE_DEADLINE_S;
     uint64_t order = atomic_fetch_add(&all->wipe_order, 1) + 1;
-    for (unsigned i = 0; i < all->started; i++)
-        eventfd_write(all->each[i].wake, 1);
+    workers_wake(all);
     int err = 0;
     pthread_mutex_lock(&all->lock);
     while (!err && !all_wiped(all, order))
@@ -160,15 +168,68 @@ static void sleep_until_request(struct worker *w)
         w->credit++;
 }
 
+static void process(const struct worker *w, const struct fuse_buf *request)
+{
+    request_now = request->mem;
+    forget_request = false;
+    fuse_session_process_buf(w->all->of.se, request);
+}
+
+/* What changes the volume waits while that is frozen, but not in a worker: once all of them waited, nobody
+ * would serve reads. */
+static bool is_change(uint32_t opcode)
+{
+    static const uint8_t changes[] = {
+        FUSE_SETATTR,   FUSE_SYMLINK,  FUSE_MKNOD,   FUSE_MKDIR,           FUSE_UNLINK,
+        FUSE_RMDIR,     FUSE_RENAME,   FUSE_LINK,    FUSE_WRITE,           FUSE_FSYNC,
+        FUSE_SETXATTR,  FUSE_FSYNCDIR, FUSE_CREATE,  FUSE_REMOVEXATTR,     FUSE_RENAME2,
+        FUSE_FALLOCATE, FUSE_SYNCFS,   FUSE_TMPFILE, FUSE_COPY_FILE_RANGE,
+    };
+    for (size_t i = 0; i < sizeof changes; i++)
+        if (changes[i] == opcode)
+            return true;
+    return false;
+}
+
+/* False: it is parked. */
+static bool begin_change(struct worker *w, size_t len)
+{
+    struct workers *all = w->all;
+    while (!volume_try_change(all->of.d->vol)) {
+        if (parking_put(&all->parking, w->request.mem, len))
+            return false;
+        freezer_end(all->of.d->freezer, "the number of changes that waited");
+    }
+    return true;
+}
+
 static void answer(struct worker *w, size_t len)
 {
+    const struct fuse_in_header *head = w->request.mem;
+    bool change = len >= sizeof *head && is_change(head->opcode);
     if (len > w->request_used)
         w->request_used = len;
-    request_now = w->request.mem;
-    forget_request = false;
-    fuse_session_process_buf(w->all->of.se, &w->request);
+    if (change && !begin_change(w, len))
+        return;
+    process(w, &w->request);
+    if (change)
+        volume_end_change(w->all->of.d->vol);
     if (forget_request)
         wipe_request(w);
+}
+
+static void answer_parked(struct worker *w)
+{
+    struct workers *all = w->all;
+    struct volume *v = all->of.d->vol;
+    while (!parking_is_empty(&all->parking) && volume_try_change(v)) {
+        struct parked *one = parking_take(&all->parking);
+        if (one) {
+            process(w, &(struct fuse_buf){.mem = one->request, .size = one->len});
+            parked_free(one);
+        }
+        volume_end_change(v);
+    }
 }
 
 static void serve(struct worker *w)
@@ -181,6 +242,7 @@ static void serve(struct worker *w)
             answer(w, (size_t)n);
         else if (n != -EINTR)
             break;
+        answer_parked(w);
         follow_order(w);
     }
 }
@@ -242,6 +304,7 @@ static struct workers *workers_new(const struct workers_of *of)
     pthread_cond_init(&all->wiped, &monotonic);
     pthread_condattr_destroy(&monotonic);
     pthread_mutex_init(&all->lock, NULL);
+    parking_init(&all->parking);
     all->of = *of;
     return all;
 }
@@ -274,6 +337,7 @@ void workers_free(struct workers *all)
         pthread_join(all->each[i].thread, NULL);
         lfs_close_fd(&all->each[i].wake);
     }
+    parking_clear(&all->parking); /* of a connection that is over */
     pthread_mutex_destroy(&all->lock);
     pthread_cond_destroy(&all->wiped);
     free(all);

@@ -7,6 +7,7 @@
 struct workers;
 
 struct workers_of {
+    struct daemon *d;
     struct fuse_session *se;
     int fd;   /* the device, non-blocking */
     int done; /* eventfd, readable once the session ends; the first worker that ends makes it so */
@@ -17,6 +18,9 @@ int workers_start(const struct workers_of *about, struct workers **out);
 
 /* Waits for all to end. Takes NULL. */
 void workers_free(struct workers *w);
+
+/* See session_wake. Takes NULL. */
+void workers_wake(struct workers *w);
 
 /* See session_wipe. Takes NULL. */
 int workers_wipe(struct workers *w);
