@@ -1,0 +1,98 @@
+#include "fs/view/source.h"
+
+#include "latchfs/buf.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static int open_beneath(int dirfd, const char *path, int flags)
+{
+    struct open_how how = {.flags = (uint64_t)(flags | O_CLOEXEC | O_NOFOLLOW),
+                           .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
+    long fd;
+    do
+        fd = syscall(SYS_openat2, dirfd, path, &how, sizeof how);
+    while (fd < 0 && (errno == EINTR || errno == EAGAIN));
+    return fd < 0 ? -errno : (int)fd;
+}
+
+/* A path longer than the kernel takes is opened in pieces. path is changed. */
+static int open_path(int top, char *path, int flags)
+{
+    AUTO_CLOSE int own = -1;
+    int at = top;
+    while (strlen(path) >= PATH_MAX) {
+        char *cut = path + PATH_MAX - 1;
+        while (*cut != '/')
+            cut--; /* a name is shorter than that */
+        *cut = '\0';
+        int fd = open_beneath(at, path, O_PATH | O_DIRECTORY);
+        if (fd < 0)
+            return fd;
+        lfs_close_fd(&own);
+        at = own = fd;
+        path = cut + 1;
+    }
+    return open_beneath(at, *path ? path : ".", flags);
+}
+
+int source_open(const struct view *v, const struct vnode *n, int flags)
+{
+    AUTO_FREE char *path = vnode_path(n, NULL);
+    int fd = path ? open_path(v->root_fd, path, flags) : -ENOMEM;
+    return fd == -ELOOP ? -ESTALE : fd; /* a link stands now where a directory was */
+}
+
+static bool is_own(const struct view *v, const struct stat *st)
+{
+    return st->st_dev == (dev_t)atomic_load(&v->own_dev);
+}
+
+int source_stat(const struct view *v, int dirfd, const char *name, struct stat *st, bool *foreign)
+{
+    struct stat found;
+    if (fstatat(dirfd, name, &found, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT))
+        return -errno;
+    bool other = v->one_file_system && found.st_dev != v->root_dev;
+    if (is_own(v, &found) || (other && !S_ISDIR(found.st_mode)))
+        return -ENOENT;
+    *st = found;
+    *foreign = other;
+    return 0;
+}
+
+bool source_is_foreign(const struct view *v, int dirfd)
+{
+    struct stat st;
+    return v->one_file_system && (fstat(dirfd, &st) || st.st_dev != v->root_dev);
+}
+
+static bool ends_with(const char *path, const char *name)
+{
+    const char *slash = strrchr(path, '/');
+    return strcmp(slash ? slash + 1 : path, name) == 0;
+}
+
+static bool is_candidate(const struct view *v, const char *name)
+{
+    for (int i = 0; i < VIEW_HIDDEN; i++)
+        if (v->hidden[i][0] && ends_with(v->hidden[i], name))
+            return true;
+    return v->exclude != NULL;
+}
+
+bool source_hides(const struct view *v, const struct vnode *dir, const char *name, bool is_dir)
+{
+    if (!is_candidate(v, name))
+        return false;
+    AUTO_FREE char *path = vnode_path(dir, name);
+    bool hides = !path || exclude_fits(v->exclude, path, is_dir);
+    for (int i = 0; i < VIEW_HIDDEN && !hides; i++)
+        hides = strcmp(v->hidden[i], path) == 0;
+    return hides;
+}
