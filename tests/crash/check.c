@@ -131,6 +131,16 @@ static void dump_xattrs(struct check *c, struct node *n, const char *path)
     }
 }
 
+/* The mode counts as an attribute. */
+static void dump_mode(struct check *c, const struct stat *st, const char *path)
+{
+    char mode[16];
+    int n = snprintf(mode, sizeof mode, "%o", (unsigned)st->st_mode & 07777);
+    put_tag(c, 'X', path);
+    put_string(c, "(mode)", 6);
+    put_string(c, mode, (size_t)n);
+}
+
 static void dump_dir(struct check *c, struct node *dir, const char *path);
 
 static void dump_entry(struct check *c, struct node *dir, const char *path, const char *name)
@@ -145,6 +155,8 @@ static void dump_entry(struct check *c, struct node *dir, const char *path, cons
     }
     if (S_ISDIR(st.st_mode)) {
         put_tag(c, 'D', path);
+        dump_mode(c, &st, path);
+        dump_xattrs(c, n, path);
         dump_dir(c, n, path);
     } else if (S_ISREG(st.st_mode)) {
         /* The size as a program sees it that has the file open. */
@@ -156,6 +168,10 @@ static void dump_entry(struct check *c, struct node *dir, const char *path, cons
         else
             file_close(n);
         dump_xattrs(c, n, path);
+        dump_mode(c, &st, path);
+    } else if (S_ISFIFO(st.st_mode)) {
+        put_tag(c, 'P', path);
+        dump_mode(c, &st, path);
     } else if ((r = node_readlink(n, target))) {
         fail(c, "%s: readlink: %s", path, lfs_strerror(r));
     } else {
@@ -192,13 +208,9 @@ static void dump_dir(struct check *c, struct node *dir, const char *path)
 
 static bool open_dump(struct check *c, bool read_only, const char *what)
 {
-    struct volume_options o = lab_options();
-    struct keyset *k = lab_keys(c->least, c->most);
     struct replay_report rep;
     struct volume_stats s;
-    o.read_only = read_only;
-    int r = volume_open(c->dir, k, &o, &rep, &c->v);
-    keyset_free(k);
+    int r = lab_mount(c->dir, c->least, c->most, read_only, &rep, &c->v);
     section(c, "%s", what);
     if (r) {
         fail(c, "%s: open: %s", what, lfs_strerror(r));
@@ -301,11 +313,8 @@ static void verify_file(struct check *c, const struct held *h)
 
 static void reopen(struct check *c)
 {
-    struct volume_options o = lab_options();
-    struct keyset *k = lab_keys(c->least, c->most);
     struct replay_report rep;
-    int r = volume_open(c->dir, k, &o, &rep, &c->v);
-    keyset_free(k);
+    int r = lab_mount(c->dir, c->least, c->most, false, &rep, &c->v);
     if (r) {
         fail(c, "after use: open: %s", lfs_strerror(r));
         return;

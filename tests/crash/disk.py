@@ -33,13 +33,13 @@ class Names:
     """Directories, attributes: what metadata operations change."""
 
     def __init__(self):
-        self.dirs, self.xattrs, self.modes = {}, {}, {}
+        self.dirs, self.xattrs, self.modes, self.owners, self.times = {}, {}, {}, {}, {}
 
     def copy(self):
         n = Names()
         n.dirs = {d: dict(e) for d, e in self.dirs.items()}
         n.xattrs = {i: dict(x) for i, x in self.xattrs.items()}
-        n.modes = dict(self.modes)
+        n.modes, n.owners, n.times = dict(self.modes), dict(self.owners), dict(self.times)
         return n
 
     def apply(self, op):
@@ -64,6 +64,13 @@ class Names:
         elif kind == "mode":
             _, inode, mode = op
             self.modes[inode] = mode
+        elif kind == "owner":
+            _, inode, *owner = op
+            before = self.owners.get(inode, (-1, -1))
+            self.owners[inode] = tuple(b if o == 0xffffffff else o for o, b in zip(owner, before))
+        elif kind == "time":
+            _, inode, when = op
+            self.times[inode] = when
 
     def inodes(self, root):
         """Every reachable inode with its first path, directories before what is in them."""
@@ -94,8 +101,12 @@ class Image:
                 os.makedirs(full, exist_ok=True)
             elif inode.kind == "l":
                 os.symlink(inode.target, full)
+            elif inode.kind == "s":
+                os.mknod(full, inode.mode)
             else:
                 self.write_file(full, inode)
+            if inode in self.names.owners:
+                os.chown(full, *self.names.owners[inode], follow_symlinks=False)
             if inode.kind != "l":
                 for key, value in self.names.xattrs.get(inode, {}).items():
                     if value is not None:
@@ -105,6 +116,10 @@ class Image:
             shown.append(b"%d %s\n" % (inode.ino, name))
         for d, entries in self.names.dirs.items():
             self.write_links(path, d, entries)
+        for inode, name in self.names.inodes(self.root).items():
+            if inode in self.names.times:
+                when = self.names.times[inode]
+                os.utime(os.path.join(os.fsencode(path), name), ns=(when, when), follow_symlinks=False)
         with open(inode_map, "wb") as f:
             f.writelines(shown)
 
@@ -136,7 +151,7 @@ class Image:
             return
         for name, inode in entries.items():
             full = os.path.join(first[d], name)
-            if inode.kind == "f" and first[inode] != full:
+            if inode.kind in "fs" and first[inode] != full:
                 os.link(os.path.join(os.fsencode(path), first[inode]), os.path.join(os.fsencode(path), full))
 
 
@@ -170,7 +185,8 @@ class Disk:
         for side in (d.now, d.durable):
             side.dirs = {twin[k]: {n: twin[i] for n, i in e.items()} for k, e in image.names.dirs.items() if k in twin}
             side.xattrs = {twin[k]: dict(x) for k, x in image.names.xattrs.items() if k in twin}
-            side.modes = {twin[k]: m for k, m in image.names.modes.items() if k in twin}
+            for kept in ("modes", "owners", "times"):
+                setattr(side, kept, {twin[k]: m for k, m in getattr(image.names, kept).items() if k in twin})
         return d
 
     def clone(self):
@@ -189,7 +205,8 @@ class Disk:
             n = Names()
             n.dirs = {same(k): {a: same(i) for a, i in e.items()} for k, e in names.dirs.items()}
             n.xattrs = {same(k): dict(x) for k, x in names.xattrs.items()}
-            n.modes = {same(k): m for k, m in names.modes.items()}
+            for kept in ("modes", "owners", "times"):
+                setattr(n, kept, {same(k): m for k, m in getattr(names, kept).items()})
             return n
 
         def moved(op):
@@ -227,6 +244,12 @@ class Disk:
         elif kind == t.CHMOD:
             inode = self.inode(n[0])
             self.change(seq, {inode}, ("mode", inode, n[1]))
+        elif kind == t.CHOWN:
+            inode = self.inode(n[0])
+            self.change(seq, {inode}, ("owner", inode, n[1] & 0xffffffff, n[2] & 0xffffffff))
+        elif kind == t.UTIMENS:
+            inode = self.inode(n[0])
+            self.change(seq, {inode}, ("time", inode, n[1] * 10**9 + n[2]))
         elif kind != t.MARK:
             self.name_change(seq, kind, n, body)
 
@@ -242,7 +265,8 @@ class Disk:
         d = self.inode(n[0])
         if kind in (t.CREATE, t.MKDIR, t.SYMLINK):
             name, target = t.split_name(body, n[2]) if kind == t.SYMLINK else (body, b"")
-            inode = Inode(n[1], {t.CREATE: "f", t.MKDIR: "d", t.SYMLINK: "l"}[kind], n[2])
+            special = kind == t.CREATE and statmod.S_IFMT(n[2]) not in (0, statmod.S_IFREG)
+            inode = Inode(n[1], "s" if special else {t.CREATE: "f", t.MKDIR: "d", t.SYMLINK: "l"}[kind], n[2])
             inode.target = target
             self.by_ino[n[1]] = inode
             self.change(seq, {d}, ("add", d, name, inode))

@@ -46,13 +46,36 @@ struct volume_options lab_options(void)
     return (struct volume_options){.journal_bytes = 1, .no_flusher = true};
 }
 
-struct volume *lab_open(const char *dir, uint32_t least, uint32_t most)
+struct keyset *lab_pd_keys(void)
+{
+    struct keyset *k = lab_keys(1, 1);
+    memset(k->pd_id, 0x77, sizeof k->pd_id);
+    memset(k->name_key, 0x78, sizeof k->name_key);
+    return k;
+}
+
+int lab_mount(const char *dir, uint32_t least, uint32_t most, bool read_only, struct replay_report *rep,
+              struct volume **v)
 {
     struct volume_options o = lab_options();
     struct keyset *k = lab_keys(least, most);
-    struct volume *v;
-    int r = volume_open(dir, k, &o, NULL, &v);
+    o.read_only = read_only;
+    int r = volume_open(dir, k, &o, rep, v);
     keyset_free(k);
+    if (r)
+        return r;
+    k = lab_pd_keys();
+    r = volume_pd_unlock(*v, k);
+    keyset_free(k);
+    if (r)
+        lab_die("protected directory: %s", lfs_strerror(r));
+    return 0;
+}
+
+struct volume *lab_open(const char *dir, uint32_t least, uint32_t most)
+{
+    struct volume *v;
+    int r = lab_mount(dir, least, most, false, NULL, &v);
     if (r)
         lab_die("open %s: %s", dir, lfs_strerror(r));
     return v;

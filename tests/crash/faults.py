@@ -156,6 +156,57 @@ def late_sidecar(records, kinds):
     return out
 
 
+def early_tail(records, kinds):
+    """The wrong order at a checkpoint: the tail moves before the files that it passes are synced."""
+    out = []
+    for i, r in enumerate(records):
+        if r[0] == t.WRITE and r[1][0] == kinds.journal and r[1][1] < RING_AT:
+            k = len(out)
+            while k > 0 and out[k - 1][0] in SYNC:
+                k -= 1
+            moved = [r, (t.SYNC_BEGIN, (1 << 40 | i, t.SYNC_DATA, kinds.journal), b""), (t.SYNC_END, (1 << 40 | i,), b"")]
+            out[k:k] = moved
+        else:
+            out.append(r)
+    return out
+
+
+def attribute_sync(records, kinds):
+    """fsync of a file whose attributes changed syncs nothing."""
+    drop = {r[1][0] for r, under_way in within(records)
+            if r[0] == t.SYNC_BEGIN and under_way and under_way[-1] in (b"fsync", b"dirsync")}
+    return [r for r in records if r[0] not in SYNC or r[1][0] not in drop]
+
+
+def early_seal(records, kinds):
+    """A file is sealed before what it was made of is on disk."""
+    drop = {r[1][0] for r, under_way in within(records) if r[0] == t.SYNC_BEGIN and under_way and
+            under_way[-1] == b"checkpoint" and r[1][2] != kinds.journal}
+    return [r for r in records if r[0] not in SYNC or r[1][0] not in drop]
+
+
+def late_record(records, kinds):
+    """A directory gets another name before its record says so."""
+    out = []
+    for part in operations(records):
+        moves = [r for r in part if r[0] == t.RENAME and b"latchfs." not in r[2]] if kind_of(part) == "rename" else []
+        rest = [r for r in part if r not in moves]
+        out += rest[:1] + moves + rest[1:] if moves and part[:1] else part
+    return out
+
+
+def early_freeze(records, kinds):
+    """A freeze says that it is there before everything is on disk."""
+    out = []
+    for r in records:
+        if r[0] == t.MARK and r[2] == b"frozen\n":
+            k = max((i for i, x in enumerate(out) if x[0] == t.MARK and x[2].startswith(b"begin")), default=len(out))
+            out.insert(k + 1, r)
+            continue
+        out.append(r)
+    return out
+
+
 # ---- changes that get lost ----
 
 def lost_truncation(records, kinds):
@@ -285,11 +336,12 @@ def flip_journal(image, rnd):
 TRACE = {f.__name__.replace("_", "-"): f for f in (
     journal_sync, file_sync, record_sync, directory_sync, all_sync, tail_sync, removal_sync, early_in_place,
     early_replace, early_name, late_sidecar, lost_truncation, lost_entry, lost_rename, early_attribute, early_end,
-    early_return)}
+    early_return, early_tail, attribute_sync, early_seal, late_record, early_freeze)}
 STATE = {"flip-data": flip_data, "flip-journal": flip_journal}
 REPLAY = {"replay-sync": no_sync, "replay-first-sync": nth_sync((t.SYNC_ALL,), 0),
           "replay-last-sync": nth_sync((t.SYNC_ALL,), 1)}
-NAMES = sorted([*TRACE, *STATE, *REPLAY, "lost-version"])
+PLANTED = ("no-mark", "broken-entry")  # in the store itself: plants.c
+NAMES = sorted([*TRACE, *STATE, *REPLAY, *PLANTED, "lost-version"])
 
 CONTENT_HURT = r"chunk \d+ (holds|does not read)|has \d+ bytes"
 KEYS_HURT = r"xattr|authentication|too old|corrupt"
@@ -320,6 +372,13 @@ CAUGHT_BY = [
     ("early-end", "reencrypt", KEYS_HURT, "power"),
     ("early-return", "rewrap", KEYS_HURT, "power"),
     ("lost-version", "rewrap", KEYS_HURT, "power"),
+    ("no-mark", "append", CONTENT_HURT, None),
+    ("broken-entry", "overwrite", CONTENT_HURT, None),
+    ("early-tail", "wrap", CONTENT_HURT, None),
+    ("attribute-sync", "xattrs", r"attribute", "power"),
+    ("early-seal", "seals", CONTENT_HURT, "power"),
+    ("late-record", "dirnames", NAMES_HURT, None),
+    ("early-freeze", "freeze", r"unclean while it was frozen|chunk \d+ holds", "power"),
     ("flip-data", "overwrite", CONTENT_HURT, None),
     ("flip-journal", "overwrite", CONTENT_HURT, None),
     ("replay-sync", "overwrite", CONTENT_HURT, "replay"),

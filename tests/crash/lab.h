@@ -13,7 +13,11 @@ _Noreturn void lab_die(const char *fmt, ...) __attribute__((format(printf, 1, 2)
 struct keyset *lab_keys(uint32_t least, uint32_t most);
 /* Options of every mount: the smallest journal, no flusher. */
 struct volume_options lab_options(void);
-struct volume *lab_open(const char *dir, uint32_t least, uint32_t most);
+struct keyset *lab_pd_keys(void); /* of the protected directory that there may be */
+/* As volume_open, and the keys of the protected directory are given. */
+int lab_mount(const char *dir, uint32_t least, uint32_t most, bool read_only, struct replay_report *rep,
+              struct volume **v);
+struct volume *lab_open(const char *dir, uint32_t least, uint32_t most); /* or dies */
 
 /* ---- operations (ops.c): one call of the store each, with begin and end in the trace. Paths are plaintext,
  * from the volume's root, without a leading slash. Any error ends the driver. ---- */
@@ -49,7 +53,13 @@ void op_unlink(struct lab *l, const char *path);
 void op_rename(struct lab *l, const char *from, const char *to, unsigned flags);
 void op_link(struct lab *l, const char *from, const char *to);
 void op_symlink(struct lab *l, const char *path, const char *target);
+void op_mkfifo(struct lab *l, const char *path);
 void op_setxattr(struct lab *l, const char *path, const char *name, size_t len);
+void op_removexattr(struct lab *l, const char *path, const char *name); /* of which there is one */
+void op_chmod(struct lab *l, const char *path, mode_t mode);
+void op_protect(struct lab *l, const char *path);
+void op_seal(struct lab *l);                                    /* a checkpoint, and every seal that waits */
+void op_freeze(struct lab *l, void (*meanwhile)(struct lab *l)); /* meanwhile only reads */
 void op_checkpoint(struct lab *l); /* everything durable and in place */
 void op_round(struct lab *l);      /* what the flusher does once in a while */
 

@@ -47,7 +47,8 @@ class Lab:
         """Runs the driver; what it said on standard error when it did not end with 0."""
         env = dict(os.environ, LD_PRELOAD=self.recorder, CRASH_ROOT=root)
         env["ASAN_OPTIONS"] = env.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"
-        for key, value in (("CRASH_TRACE", trace), ("CRASH_INODES", inodes)):
+        plant = self.fault if self.fault in faults.PLANTED else None
+        for key, value in (("CRASH_TRACE", trace), ("CRASH_INODES", inodes), ("CRASH_PLANT", plant)):
             if value:
                 env[key] = value
         try:
@@ -185,6 +186,8 @@ class Run:
                 wrong.append("the read-only view differs from what the replay made")
             if len(dumps) > 1:
                 wrong += self.oracle.judge(dumps[1], killed)
+            if self.oracle.frozen and not any(" unclean 0 " in r for r in self.remarks[:2]):
+                wrong.append("unclean while it was frozen")
             changed = [r for r in before_mark(t.read(trace)) if r[0] not in (t.SYNC_BEGIN, t.SYNC_END)]
             if changed:
                 wrong.append("opening read-only changed the volume: record type %d" % changed[0][0])

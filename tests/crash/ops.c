@@ -303,6 +303,70 @@ void op_setxattr(struct lab *l, const char *path, const char *name, size_t len)
     node_unref(n, 1);
 }
 
+void op_removexattr(struct lab *l, const char *path, const char *name)
+{
+    struct node *n = lab_node(l->v, path);
+    struct op op = begin(l, "removexattr", path, name, 0, 0, NULL, 0);
+    end(&op, node_removexattr(n, name));
+    node_unref(n, 1);
+}
+
+void op_chmod(struct lab *l, const char *path, mode_t mode)
+{
+    struct node *n = lab_node(l->v, path);
+    struct stat want = {.st_mode = mode}, st;
+    struct op op = begin(l, "chmod", path, "", mode, 0, NULL, 0);
+    end(&op, node_setattr(n, &want, SET_MODE, &st));
+    node_unref(n, 1);
+}
+
+void op_mkfifo(struct lab *l, const char *path)
+{
+    const char *name;
+    struct stat st;
+    struct node *dir = parent_of(l->v, path, &name), *n;
+    struct op op = begin(l, "mkfifo", path, "", 0, 0, NULL, 0);
+    int r = node_mknod(dir, name, S_IFIFO | 0644, 0, &st, &n);
+    end(&op, r);
+    node_unref(n, 1);
+    node_unref(dir, 1);
+}
+
+void op_protect(struct lab *l, const char *path)
+{
+    struct node *n = lab_node(l->v, path);
+    struct keyset *k = lab_pd_keys();
+    struct op op = begin(l, "protect", path, "", 0, 0, NULL, 0);
+    end(&op, node_protect(n, k));
+    keyset_free(k);
+    node_unref(n, 1);
+}
+
+void op_seal(struct lab *l)
+{
+    struct op op = begin(l, "checkpoint", "", "", 0, 0, NULL, 0);
+    int r = volume_checkpoint(l->v);
+    end(&op, r ? r : volume_seal_all(l->v));
+}
+
+static void mark(const char *text)
+{
+    if (write(TRACE_MARK_FD, text, strlen(text)) < 0)
+        lab_die("the recorder is not preloaded");
+}
+
+void op_freeze(struct lab *l, void (*meanwhile)(struct lab *l))
+{
+    struct op op = begin(l, "checkpoint", "", "", 0, 0, NULL, 0);
+    end(&op, volume_freeze(l->v, FREEZE_SECONDS_MAX));
+    mark("frozen\n");
+    meanwhile(l);
+    mark("thawed\n");
+    int r = volume_thaw(l->v);
+    if (r)
+        lab_die("thaw: %s", lfs_strerror(r));
+}
+
 void op_checkpoint(struct lab *l)
 {
     struct op op = begin(l, "checkpoint", "", "", 0, 0, NULL, 0);

@@ -10,6 +10,8 @@ PAGE = 4096
 ZERO = bytes(PAGE)
 
 EXCHANGE = 2
+ATTRIBUTE_CHANGES = ("setxattr", "removexattr", "chmod")
+MODE = b"(mode)"  # among the attributes of a dump
 
 
 class Node:
@@ -34,6 +36,10 @@ class Change:
         self.replaces = None    # a rename over a file: index of the tree since which this counts as synced
 
 
+KINDS = {"create": "f", "mkdir": "d", "symlink": "l", "mkfifo": "s"}
+MODES = {"create": b"644", "mkdir": b"755", "mkfifo": b"644"}  # as ops.c makes them
+
+
 def hexed(word):
     return bytes.fromhex(word[1:])
 
@@ -47,7 +53,7 @@ class Oracle:
         self.name_ops = 0
         self.open = {}                 # number -> (kind, began, whatever the end needs)
         self.open_trees = 0            # operations on names that have begun and not ended
-        self.created = self.closed = False
+        self.created = self.closed = self.frozen = False
         self.least = self.newest = 1   # versions of the directory key: a whole rotation has left none below
 
     # ---- feeding ----
@@ -64,12 +70,15 @@ class Oracle:
             self.created = True
         elif words[0] == b"closed":
             self.closed = True
+        elif words[0] in (b"frozen", b"thawed"):
+            self.frozen = words[0] == b"frozen"
 
     def begin(self, seq, number, kind, path, other, a, b, data):
-        if kind in ("write", "truncate", "zero-keep", "zero-grow", "allocate", "grow", "setxattr"):
+        if kind in ("write", "truncate", "zero-keep", "zero-grow", "allocate", "grow", *ATTRIBUTE_CHANGES):
             node = self.find(path)
-            if kind == "setxattr":
-                change = Change(number, node.size, {("x", other): data})
+            if kind in ATTRIBUTE_CHANGES:
+                value = {"setxattr": data, "removexattr": None, "chmod": b"%o" % a}[kind]
+                change = Change(number, node.size, {("x", other or MODE): value})
             else:
                 change = Change(number, *self.changed(node, kind, a, b, data))
             change.began = seq
@@ -77,7 +86,7 @@ class Oracle:
             self.open[number] = (kind, seq, change)
         elif kind in ("fsync", "fdatasync", "dirsync", "checkpoint"):
             self.open[number] = (kind, seq, (path, self.path_floor(path), len(self.trees) - 1))
-        elif kind == "round":
+        elif kind in ("round", "protect"):
             self.open[number] = (kind, seq, None)
         elif kind in ("rewrap", "reencrypt", "rotate-part"):
             self.newest = a
@@ -94,15 +103,14 @@ class Oracle:
         elif kind in ("fsync", "fdatasync", "dirsync"):
             path, floor, _ = what
             self.tree_floor = max(self.tree_floor, floor)
-            if kind != "dirsync":
-                self.settle(self.find(path), began, attributes=kind == "fsync")
+            self.settle(self.find(path), began, attributes=kind != "fdatasync")
         elif kind == "checkpoint":
             self.tree_floor = max(self.tree_floor, what[2])
             for node in self.nodes():
                 self.settle(node, began)
         elif kind in ("rewrap", "reencrypt"):
             self.least = what
-        elif kind not in ("round", "rotate-part"):
+        elif kind not in ("round", "protect", "rotate-part"):
             self.open_trees -= 1
 
     # ---- contents ----
@@ -200,7 +208,8 @@ class Oracle:
             along, names = self.walk(path)
             self.set_entry(along[-1], names[-1], None)
         else:
-            node = self.find(path) if kind == "link" else Node({"create": "f", "mkdir": "d", "symlink": "l"}[kind], other)
+            node = self.find(path) if kind == "link" else Node(KINDS[kind], other)
+            node.base.setdefault(("x", MODE), MODES.get(kind))
             along, names = self.walk(other if kind == "link" else path)
             self.set_entry(along[-1], names[-1], node)
         self.trees.append(self.flatten())
@@ -256,6 +265,7 @@ class Oracle:
                 for path, n in tree.items():
                     if n.kind == "f":
                         found += self.judge_file(path, n, dump.files[path], index, killed)
+                    if n.kind in "fd":
                         found += self.judge_attributes(path, n, dump, index, killed)
                 if not found:
                     return []
@@ -413,8 +423,8 @@ def read_dump(path):
             current.attributes[name, key] = r.string()
         elif tag == b"L":
             current.kinds[name], current.targets[name] = "l", r.string()
-        elif tag == b"D":
-            current.kinds[name] = "d"
+        elif tag in b"DP":
+            current.kinds[name] = {b"D": "d", b"P": "s"}[tag]
         else:
             held = current.files[name] = Held(r.number(), [])
             current.kinds[name] = "f"

@@ -14,11 +14,52 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#undef syscall
+#ifndef SYS_fchmodat2
+#define SYS_fchmodat2 452
+#endif
+
+typedef long (*syscall_fn)(long number, ...);
+
+static syscall_fn real_syscall(void)
+{
+    static syscall_fn fn;
+    if (!fn)
+        fn = (syscall_fn)dlsym(RTLD_NEXT, "syscall");
+    return fn;
+}
+
+long rec_syscall(long number, ...)
+{
+    long a[6];
+    va_list ap;
+    va_start(ap, number);
+    for (int i = 0; i < 6; i++)
+        a[i] = va_arg(ap, long);
+    va_end(ap);
+    return real_syscall()(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+EXPORT long syscall(long number, ...)
+{
+    long a[6];
+    va_list ap;
+    va_start(ap, number);
+    for (int i = 0; i < 6; i++)
+        a[i] = va_arg(ap, long);
+    va_end(ap);
+    if (number != SYS_fchmodat2)
+        return real_syscall()(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+    return rec_fchmodat2((int)a[0], (const char *)a[1], (mode_t)a[2], (int)a[3]);
+}
+#define syscall rec_syscall
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static char root[PATH_MAX];

@@ -15,6 +15,11 @@
 #include <stdint.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <unistd.h>
+
+/* What of the kernel libc has no function for comes through syscall(), which is recorded too (recorder.c). */
+long rec_syscall(long number, ...);
+#define syscall rec_syscall
 
 #define EXPORT __attribute__((visibility("default")))
 /* The same function under the name that programs with 64-bit offsets call. */
@@ -39,6 +44,7 @@ void rec_put(uint32_t type, const uint64_t *fields, int field_n, const struct io
             (int)(sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t)), tail, tail_n)
 struct iovec rec_text(const char *s);
 bool rec_active(void);
+int rec_fchmodat2(int dirfd, const char *path, mode_t mode, int flags);
 
 /* The call changes what fd stands for in a way that the lab knows nothing of. */
 void rec_unmodelled(int fd, const char *call);

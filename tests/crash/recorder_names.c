@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
+#include <time.h>
 #include <unistd.h>
 
 static int do_open(int dirfd, const char *path, int flags, mode_t mode)
@@ -254,13 +255,96 @@ EXPORT int fchmod(int fd, mode_t mode)
     return (int)rec_end(r);
 }
 
-EXPORT int fchmodat(int dirfd, const char *path, mode_t mode, int flags)
+/* By path, which may be empty: then it is the descriptor's own. */
+static bool of_any(int dirfd, const char *path, int flags, uint64_t *ino)
 {
     uint64_t dir;
     const char *name;
+    if (!path || (!*path && (flags & AT_EMPTY_PATH)))
+        return rec_of_fd(dirfd, ino);
+    if (!rec_of_path(dirfd, path, &dir, &name))
+        return false;
+    *ino = rec_ino_at(dirfd, path);
+    return true;
+}
+
+EXPORT int fchmodat(int dirfd, const char *path, mode_t mode, int flags)
+{
+    uint64_t ino;
     rec_begin();
     long r = syscall(SYS_fchmodat, dirfd, path, mode);
-    if (!r && rec_of_path(dirfd, path, &dir, &name))
-        REC_PUT(TRACE_CHMOD, NULL, 0, rec_ino_at(dirfd, path), mode);
+    if (!r && of_any(dirfd, path, 0, &ino))
+        REC_PUT(TRACE_CHMOD, NULL, 0, ino, mode);
     return (int)rec_end(r);
+}
+
+int rec_fchmodat2(int dirfd, const char *path, mode_t mode, int flags)
+{
+    uint64_t ino;
+    rec_begin();
+    long r = syscall(452 /* fchmodat2 */, dirfd, path, mode, flags);
+    if (!r && of_any(dirfd, path, flags, &ino))
+        REC_PUT(TRACE_CHMOD, NULL, 0, ino, mode);
+    return (int)rec_end(r);
+}
+
+EXPORT int chmod(const char *path, mode_t mode)
+{
+    return fchmodat(AT_FDCWD, path, mode, 0);
+}
+
+EXPORT int fchownat(int dirfd, const char *path, uid_t uid, gid_t gid, int flags)
+{
+    uint64_t ino;
+    rec_begin();
+    long r = syscall(SYS_fchownat, dirfd, path, uid, gid, flags);
+    if (!r && of_any(dirfd, path, flags, &ino))
+        REC_PUT(TRACE_CHOWN, NULL, 0, ino, uid, gid);
+    return (int)rec_end(r);
+}
+
+EXPORT int fchown(int fd, uid_t uid, gid_t gid)
+{
+    return fchownat(fd, "", uid, gid, AT_EMPTY_PATH);
+}
+
+EXPORT int chown(const char *path, uid_t uid, gid_t gid)
+{
+    return fchownat(AT_FDCWD, path, uid, gid, 0);
+}
+
+EXPORT int lchown(const char *path, uid_t uid, gid_t gid)
+{
+    return fchownat(AT_FDCWD, path, uid, gid, AT_SYMLINK_NOFOLLOW);
+}
+
+static void timed(int dirfd, const char *path, const struct timespec t[2], int flags)
+{
+    uint64_t ino;
+    struct stat st;
+    if (t && t[1].tv_nsec == UTIME_OMIT)
+        return;
+    bool own = !path || !*path;
+    if (of_any(dirfd, path, flags | AT_EMPTY_PATH, &ino) &&
+        !rec_stat(dirfd, own ? "" : path, own ? AT_EMPTY_PATH : flags & AT_SYMLINK_NOFOLLOW, &st))
+        REC_PUT(TRACE_UTIMENS, NULL, 0, ino, (uint64_t)st.st_mtim.tv_sec, (uint64_t)st.st_mtim.tv_nsec);
+}
+
+static int set_times(int dirfd, const char *path, const struct timespec t[2], int flags)
+{
+    rec_begin();
+    long r = syscall(SYS_utimensat, dirfd, path, t, flags);
+    if (!r)
+        timed(dirfd, path, t, flags);
+    return (int)rec_end(r);
+}
+
+EXPORT int utimensat(int dirfd, const char *path, const struct timespec t[2], int flags)
+{
+    return set_times(dirfd, path, t, flags);
+}
+
+EXPORT int futimens(int fd, const struct timespec t[2])
+{
+    return set_times(fd, NULL, t, 0);
 }

@@ -23,6 +23,8 @@ enum trace_type {
     TRACE_SYNC_BEGIN,  /* number u64, kind u64 (enum trace_sync), ino u64 */
     TRACE_SYNC_END,    /* number u64 */
     TRACE_MARK,        /* bytes that the program wrote to TRACE_MARK_FD */
+    TRACE_CHOWN,       /* ino u64, uid u64, gid u64; what stays as it is: 2^32 - 1 */
+    TRACE_UTIMENS,     /* ino u64, modification time: seconds u64, nanoseconds u64 */
     TRACE_UNMODELLED,  /* name of a call that changes files and that the lab knows nothing of */
 };
 

@@ -332,6 +332,186 @@ static void links(struct lab *l)
     }
 }
 
+/* Attributes of files and directories, modes, special files. */
+static void xattrs(struct lab *l)
+{
+    static const char *const attr[] = {"user.a", "user.note", "user.third"};
+    bool set[20][3] = {{false}};
+    char name[32];
+    op_mkdir(l, "d");
+    for (int i = 0; i < 20; i++) {
+        snprintf(name, sizeof name, "%sx%d", i % 2 ? "d/" : "", i);
+        if (i % 5 == 4)
+            op_mkdir(l, name);
+        else
+            op_create(l, name);
+        if (i % 5 < 3)
+            op_write(l, name, 0, 1 + lab_random(l, 9000));
+    }
+    op_mkfifo(l, "d/fifo");
+    for (int k = 0; k < 150; k++) {
+        uint64_t i = lab_random(l, 20), a = lab_random(l, 3);
+        bool dir = i % 5 == 4;
+        snprintf(name, sizeof name, "%sx%d", i % 2 ? "d/" : "", (int)i);
+        switch (lab_random(l, 6)) {
+        case 0:
+            if (set[i][a])
+                op_removexattr(l, name, attr[a]);
+            set[i][a] = false;
+            break;
+        case 1:
+            op_chmod(l, name, lab_random(l, 2) ? 0700 : 0750);
+            break;
+        case 2:
+            if (!dir)
+                op_append(l, name, 1 + lab_random(l, 5000));
+            break;
+        default:
+            op_setxattr(l, name, attr[a], lab_random(l, 3) ? 1 + lab_random(l, 60) : lab_random(l, 500));
+            set[i][a] = true;
+            break;
+        }
+        if (!dir)
+            settle(l, name, 5);
+        else if (lab_random(l, 3) == 0)
+            op_dirsync(l, name);
+    }
+}
+
+/* Files whose seal stands are changed in every way, and sealed again. */
+static void seals(struct lab *l)
+{
+    static const uint64_t sizes[] = {9000, 100 * KIB, 448 * KIB, 470 * KIB, 3000, 1100 * KIB};
+    char name[32];
+    for (int i = 0; i < 6; i++) {
+        snprintf(name, sizeof name, "s%d", i);
+        op_create(l, name);
+        op_write(l, name, 0, sizes[i]);
+    }
+    op_seal(l);
+    for (int k = 0; k < 60; k++) {
+        snprintf(name, sizeof name, "s%d", (int)lab_random(l, 6));
+        uint64_t at = lab_random(l, 300 * KIB);
+        switch (lab_random(l, 7)) {
+        case 0:
+            op_append(l, name, 50 * KIB + lab_random(l, 300 * KIB)); /* fresh, behind a seal */
+            break;
+        case 1:
+            op_truncate(l, name, lab_random(l, 4) ? lab_random(l, 600 * KIB) : lab_random(l, 4000));
+            break;
+        case 2:
+            op_fallocate(l, name, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, 100 * KIB);
+            break;
+        case 3:
+            op_setxattr(l, name, "user.note", 20);
+            break;
+        default:
+            op_write(l, name, at, 1 + lab_random(l, 20 * KIB));
+            break;
+        }
+        settle(l, name, 6);
+        if (lab_random(l, 5) == 0)
+            op_seal(l);
+        if (lab_random(l, 12) == 0)
+            op_remount(l);
+    }
+}
+
+/* An empty directory with attributes becomes a protected one, and is used. */
+static void protects(struct lab *l)
+{
+    char name[64];
+    op_mkdir(l, "plain");
+    op_mkdir(l, "p");
+    op_setxattr(l, "p", "user.a", 40);
+    op_setxattr(l, "p", "user.b", 300);
+    op_setxattr(l, "plain", "user.c", 10);
+    op_create(l, "plain/f");
+    op_write(l, "plain/f", 0, 20000);
+    op_dirsync(l, "p");
+    op_protect(l, "p");
+    op_setxattr(l, "p", "user.b", 100);
+    for (int i = 0; i < 12; i++) {
+        snprintf(name, sizeof name, "p/%sf%d", i < 6 ? "" : "sub/", i);
+        if (i == 6)
+            op_mkdir(l, "p/sub");
+        op_create(l, name);
+        op_write(l, name, 0, 1 + lab_random(l, 20000));
+        op_setxattr(l, name, "user.note", 30);
+        settle(l, name, 4);
+        if (lab_random(l, 3) == 0)
+            op_round(l);
+    }
+    op_rename(l, "p/f1", "p/sub/moved", 0);
+    op_rename(l, "p", "renamed", 0); /* the topmost directory, within its parent */
+    op_rename(l, "renamed", "plain/again", 0);
+    op_dirsync(l, "plain");
+    op_append(l, "plain/again/f2", 3000);
+    op_rename(l, "plain/again", "back", 0);
+    op_remount(l);
+    op_append(l, "back/f3", 3000);
+    op_fsync(l, "back/f3");
+}
+
+/* Directories that get another name under the same parent, change places, and do so again before anything of it
+ * is known to be on disk. */
+static void dirnames(struct lab *l)
+{
+    char name[NAME_PLAIN_MAX + 1], other[NAME_PLAIN_MAX + 1], path[600];
+    int names[5] = {0, 1, 2, 3, 4}, next = 5;
+    for (int i = 0; i < 5; i++) {
+        long_name(name, i, i % 2 ? 200 : 12);
+        op_mkdir(l, name);
+        snprintf(path, sizeof path, "%s/in", name);
+        op_create(l, path);
+        op_write(l, path, 0, 1 + lab_random(l, 9000));
+        settle(l, path, 5);
+    }
+    for (int k = 0; k < 45; k++) {
+        int i = (int)lab_random(l, 5), j = (i + 1 + (int)lab_random(l, 4)) % 5;
+        long_name(name, names[i], names[i] % 2 ? 200 : 12);
+        long_name(other, names[j], names[j] % 2 ? 200 : 12);
+        if (lab_random(l, 3)) {
+            long_name(other, next, next % 2 ? 200 : 12);
+            op_rename(l, name, other, lab_random(l, 2) ? RENAME_NOREPLACE : 0);
+            names[i] = next++;
+        } else {
+            op_rename(l, name, other, RENAME_EXCHANGE);
+        }
+        snprintf(path, sizeof path, "%s/in", other);
+        op_append(l, path, 1 + lab_random(l, 3000));
+        settle(l, path, 7);
+        if (lab_random(l, 9) == 0)
+            op_dirsync(l, "");
+        if (lab_random(l, 12) == 0)
+            op_remount(l);
+    }
+}
+
+/* Frozen now and then: nothing changes, and what is copied meanwhile is clean. */
+static void look(struct lab *l)
+{
+    uint8_t data[100];
+    struct node *n = lab_node(l->v, "f0");
+    if (file_read(n, data, sizeof data, 0) < 0)
+        lab_die("reading while frozen");
+    node_unref(n, 1);
+}
+
+static void freezing(struct lab *l)
+{
+    char name[32];
+    for (int i = 0; i < 60; i++) {
+        snprintf(name, sizeof name, "f%d", i ? (int)lab_random(l, 6) : 0);
+        if (!op_exists(l, name))
+            op_create(l, name);
+        op_write(l, name, lab_random(l, 30000), 1 + lab_random(l, 30000));
+        settle(l, name, 9);
+        if (i % 6 == 5)
+            op_freeze(l, look);
+    }
+}
+
 /* Files removed while the journal still holds what fsync returned for. */
 static void removing(struct lab *l)
 {
@@ -621,5 +801,7 @@ const struct workload workloads[] = {
     {"moves", moves},         {"links", links},         {"remove", removing},
     {"hints", hints},         {"remount", remount},     {"wrap", wrap},
     {"fresh", fresh},         {"mixed", mixed},         {"threads", threads},
-    {"rewrap", rewrap},       {"reencrypt", reencrypt}, {NULL, NULL},
+    {"rewrap", rewrap},       {"reencrypt", reencrypt}, {"xattrs", xattrs},
+    {"seals", seals},         {"protect", protects},    {"dirnames", dirnames},
+    {"freeze", freezing},     {NULL, NULL},
 };
