@@ -20,7 +20,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static struct mount_status st;
     static struct pd_status dirs[MOUNTCTL_DIRS_MAX];
     struct mount_resolved m;
+    static struct mount_check_status check;
+    static struct mount_findings findings;
     struct mount_job_status job;
+    char path[PATH_MAX];
+    uint64_t serial;
     size_t count;
     if (mountctl_decode_request(data, size, &q) == 0)
         same(mountctl_encode_request(&q, out, sizeof out), data, size);
@@ -32,5 +36,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         same(mountctl_encode_dirs(dirs, count, out, sizeof out), data, size);
     if (mountctl_decode_job(data, size, &job) == 0)
         same(mountctl_encode_job(&job, out, sizeof out), data, size);
+    if (mountctl_decode_serial(data, size, &serial) == 0)
+        same(mountctl_encode_serial(serial, out, sizeof out), data, size);
+    for (uint16_t kind = MOUNTCTL_CIPHER_PATH; kind <= MOUNTCTL_PLAIN_PATH; kind++)
+        if (mountctl_decode_path(kind, data, size, path) == 0)
+            same(mountctl_encode_path(kind, path, out, sizeof out), data, size);
+    if (mountctl_decode_check(data, size, &check) == 0)
+        same(mountctl_encode_check(&check, out, sizeof out), data, size);
+    if (mountctl_decode_findings(data, size, &findings) == 0)
+        same(mountctl_encode_findings(&findings, out, sizeof out), data, size);
     return 0;
 }
