@@ -150,6 +150,13 @@ static enum what find_what(const char *name)
 static int rotate(const struct rotate_args *a, enum what what, struct target *t)
 {
     AUTO_ADMIN struct admin admin = {0};
+    char quoted[PATH_MAX];
+    if (what != WHAT_MASTER && volume_files_is_view(&t->v))
+        return cli_fail(
+            LFS_EXIT_USAGE,
+            "%s: the key store of a view, which has no files to rewrap; 'latch view --init' makes a new one "
+            "with new keys for everything",
+            cli_quote(t->path, quoted, sizeof quoted));
     int code = admin_begin(&t->v, &a->open, &admin);
     if (code != LFS_EXIT_OK)
         return code;

@@ -31,9 +31,9 @@ static int ask_keyd(char **json)
 /* ---- JSON ---- */
 
 /* As latch-keyd writes strings: a byte that is not printable ASCII as \u00XX. */
-static void put_string(const char *name, const char *value)
+static void put_text(const char *value)
 {
-    printf("\"%s\":\"", name);
+    putchar('"');
     for (const unsigned char *p = (const unsigned char *)value; *p; p++) {
         if (*p < 0x20 || *p >= 0x7f || *p == '"' || *p == '\\')
             printf("\\u%04x", *p);
@@ -41,6 +41,12 @@ static void put_string(const char *name, const char *value)
             putchar(*p);
     }
     putchar('"');
+}
+
+static void put_string(const char *name, const char *value)
+{
+    printf("\"%s\":", name);
+    put_text(value);
 }
 
 static void put_number(const char *name, uint64_t value)
@@ -112,6 +118,15 @@ static int put_mount(const char *socket_path, const struct mount_status *st, voi
     put_number("journal_used", st->stats.journal_used);
     put_number("journal_syncs", st->stats.journal_syncs);
     put_number("checkpoints", st->stats.checkpoints);
+    put_number("checkpoint_at", st->stats.checkpoint_at);
+    put_number("seals", st->stats.seals);
+    put_number("seals_waiting", st->stats.seals_waiting);
+    put_number("frozen_until", st->frozen_until);
+    printf(",\"failed_sync\":");
+    if (st->stats.failed_sync)
+        put_text(lfs_strerror(st->stats.failed_sync));
+    else
+        printf("null");
     put_number("auth_failures", st->stats.auth_failures);
     put_replay(&st->replay);
     put_dirs(socket_path);
@@ -213,7 +228,56 @@ static const char *state_of(const struct mount_status *st)
 {
     if (st->locked)
         return "locked";
+    if (st->frozen_until)
+        return "frozen";
     return st->failed ? "failed, read-only" : st->read_only ? "read-only" : "unlocked";
+}
+
+static const char *clock_time(uint64_t seconds, char *out, size_t size)
+{
+    time_t t = (time_t)seconds;
+    struct tm tm;
+    if (!seconds || !localtime_r(&t, &tm) || !strftime(out, size, "%H:%M:%S", &tm))
+        snprintf(out, size, "-");
+    return out;
+}
+
+static void print_journal(const struct mount_status *st)
+{
+    const struct volume_stats *v = &st->stats;
+    char at[32], day[32];
+    if (st->frozen_until)
+        printf("  frozen until %s at the latest; changes wait, 'latch thaw' lets them go on\n",
+               clock_time(st->frozen_until, at, sizeof at));
+    if (v->journal_bytes)
+        printf("  journal: %" PRIu64 " of %" PRIu64 " KiB in use", v->journal_used / 1024,
+               v->journal_bytes / 1024);
+    else
+        printf("  journal: empty");
+    if (v->checkpoint_at)
+        printf(", last put in place %.10s %s", cli_time((long long)v->checkpoint_at, day, sizeof day),
+               clock_time(v->checkpoint_at, at, sizeof at));
+    printf("\n  seals: %" PRIu64 " made, %" PRIu64 " file%s waiting for one\n", v->seals, v->seals_waiting,
+           v->seals_waiting == 1 ? "" : "s");
+}
+
+/* What went wrong, before this mount or since. */
+static void print_trouble(const struct mount_status *st)
+{
+    const struct replay_report *r = &st->replay;
+    if (r->unclean)
+        printf("  replayed at its start, after an unclean end: %" PRIu64 " changes of %" PRIu64 " files\n",
+               r->entries, r->files);
+    if (r->skipped || r->torn)
+        printf("  at its start %" PRIu64 " changes of an unclean end could not be put in place: %" PRIu64
+               " of files that were newer or gone, %" PRIu64 " whose data never reached the disk\n",
+               r->skipped + r->torn, r->skipped, r->torn);
+    if (st->stats.failed_sync)
+        printf("  read-only since a sync failed: %s; unmount it, see to the disk, then 'latch fsck'\n",
+               lfs_strerror(st->stats.failed_sync));
+    if (st->stats.auth_failures)
+        printf("  %" PRIu64 " times corrupt or changed data was met since the mount\n",
+               st->stats.auth_failures);
 }
 
 static int print_mount(const char *socket_path, const struct mount_status *st, void *arg)
@@ -232,12 +296,8 @@ static int print_mount(const char *socket_path, const struct mount_status *st, v
            cli_quote(st->mountpoint, mountpoint, sizeof mountpoint),
            cli_quote(st->volume, volume, sizeof volume), state_of(st), st->pid, st->open_files,
            ring ? (unsigned)(st->stats.journal_used * 100 / ring) : 0, since);
-    if (st->stats.auth_failures)
-        printf("  %" PRIu64 " times corrupt or changed data was met since the mount\n",
-               st->stats.auth_failures);
-    if (st->replay.skipped || st->replay.torn)
-        printf("  at its start %" PRIu64 " changes of an unclean end could not be put in place\n",
-               st->replay.skipped + st->replay.torn);
+    print_journal(st);
+    print_trouble(st);
     return 0;
 }
 

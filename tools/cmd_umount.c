@@ -19,6 +19,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define THAW_TRIES 20
+#define THAW_WAIT_NS 100000000
 #define CLOSE_SECONDS 300 /* a checkpoint of a full journal on a slow disk */
 
 struct target {
@@ -26,6 +28,7 @@ struct target {
     char volume[PATH_MAX]; /* "" if not known */
     int daemon;            /* pidfd, or -1 if it was not found */
     bool read_only;
+    char frozen[PATH_MAX]; /* the control socket of a mount that is; else "" */
 };
 
 static void target_clear(struct target *t)
@@ -43,6 +46,8 @@ static int note_daemon(const char *socket_path, const struct mount_status *st, v
     t->daemon = pidfd_open((pid_t)st->pid, 0);
     t->read_only = st->read_only;
     strcpy(t->volume, st->volume);
+    if (st->frozen_until)
+        snprintf(t->frozen, sizeof t->frozen, "%s", socket_path);
     return 1;
 }
 
@@ -60,6 +65,12 @@ static void find_by_lock(struct target *t, const struct mount_entry *e)
     }
 }
 
+/* Of the view of a plain directory too: there is nothing to wait for then. */
+static bool is_ours(const struct mount_entry *e)
+{
+    return strcmp(e->type, "fuse.latchfs") == 0 || strcmp(e->type, "fuse.latchfs-view") == 0;
+}
+
 static int find_target(const char *path, struct target *t)
 {
     struct mount_entry e;
@@ -67,7 +78,7 @@ static int find_target(const char *path, struct target *t)
     int r = mount_point_path(path, t->path);
     if (!r)
         r = mount_table_find(t->path, &e);
-    if (r == -ENOENT || (!r && strcmp(e.type, "fuse.latchfs") != 0))
+    if (r == -ENOENT || (!r && !is_ours(&e)))
         return cli_fail(LFS_EXIT_NOTVOLUME,
                         "%s: no latchfs volume is mounted there; 'latch status' lists the mounts",
                         cli_quote(path, quoted, sizeof quoted));
@@ -118,13 +129,31 @@ static int busy(const struct target *t)
                     quoted);
 }
 
+static int unmount_once(const struct target *t)
+{
+    if (geteuid() == 0)
+        return umount2(t->path, UMOUNT_NOFOLLOW) ? -errno : 0;
+    return fusermount(t->path);
+}
+
+/* The kernel would wait with what it still has to write, and so may programs that are closing their files. */
+static int unmount_frozen(const struct target *t)
+{
+    char holders[16];
+    int r = -EBUSY;
+    if (mount_holders(t->path, holders, sizeof holders) == 0)
+        mountctl_thaw(t->frozen, 0);
+    for (int i = 0; i < THAW_TRIES && r == -EBUSY; i++) {
+        if (i)
+            nanosleep(&(struct timespec){.tv_nsec = THAW_WAIT_NS}, NULL);
+        r = mount_holders(t->path, holders, sizeof holders) == 0 ? unmount_once(t) : -EBUSY;
+    }
+    return r;
+}
+
 static int unmount(const struct target *t)
 {
-    int r;
-    if (geteuid() == 0)
-        r = umount2(t->path, UMOUNT_NOFOLLOW) ? -errno : 0;
-    else
-        r = fusermount(t->path);
+    int r = t->frozen[0] ? unmount_frozen(t) : unmount_once(t);
     if (r == -EBUSY)
         return busy(t);
     if (r == -ENOENT && geteuid() != 0)

@@ -45,18 +45,24 @@ static bool parse_line(char *line, struct mount_entry *out)
     return true;
 }
 
-static bool is_at(const char *mountpoint, const char *path)
+static bool is_at(const struct mount_entry *e, const char *path)
 {
-    return strcmp(mountpoint, path) == 0;
+    return strcmp(e->mountpoint, path) == 0;
 }
 
-static bool is_below(const char *candidate, const char *path)
+static bool is_below(const struct mount_entry *e, const char *path)
 {
     size_t len = strlen(path);
-    return strncmp(candidate, path, len) == 0 && candidate[len] == '/' && candidate[len + 1];
+    return strncmp(e->mountpoint, path, len) == 0 && e->mountpoint[len] == '/' && e->mountpoint[len + 1];
 }
 
-static int find(const char *path, bool (*fits)(const char *, const char *), struct mount_entry *out)
+static bool is_of_volume(const struct mount_entry *e, const char *path)
+{
+    return strcmp(e->type, "fuse.latchfs") == 0 && strcmp(e->source, path) == 0;
+}
+
+static int find(const char *path, bool (*fits)(const struct mount_entry *, const char *),
+                struct mount_entry *out)
 {
     FILE *f = fopen("/proc/self/mountinfo", "re");
     char *line = NULL;
@@ -66,7 +72,7 @@ static int find(const char *path, bool (*fits)(const char *, const char *), stru
     if (!f)
         return -errno;
     while (getline(&line, &cap, f) > 0) {
-        if (parse_line(line, &e) && fits(e.mountpoint, path)) {
+        if (parse_line(line, &e) && fits(&e, path)) {
             *out = e; /* a later line lies on top of an earlier one */
             r = 0;
         }
@@ -84,6 +90,11 @@ int mount_table_find(const char *path, struct mount_entry *out)
 int mount_table_below(const char *path, struct mount_entry *out)
 {
     return find(path, is_below, out);
+}
+
+int mount_table_of_volume(const char *path, struct mount_entry *out)
+{
+    return find(path, is_of_volume, out);
 }
 
 int mount_point_path(const char *path, char out[static PATH_MAX])

@@ -20,6 +20,9 @@ int mount_table_find(const char *path, struct mount_entry *out);
 /* A mount somewhere below path, if there is one. */
 int mount_table_below(const char *path, struct mount_entry *out);
 
+/* A mount of the volume at path (absolute, no symbolic links), whoever made it. */
+int mount_table_of_volume(const char *path, struct mount_entry *out);
+
 /* path made absolute, symbolic links resolved in all but its last component (a dead mount can still be
  * named). -ENAMETOOLONG, -errno. */
 int mount_point_path(const char *path, char out[static PATH_MAX]);

@@ -50,7 +50,7 @@ static int note_mount(const char *socket_path, const struct mount_status *st, vo
 /* Also one that has lost its key store: volume_files_open says what to do then. */
 static bool is_volume(const char *path)
 {
-    static const char *const names[] = {KEYSTORE_NAME, KEYSTORE_BAK_NAME, JOURNAL_NAME};
+    static const char *const names[] = {KEYSTORE_NAME, KEYSTORE_BAK_NAME, JOURNAL_NAME, VIEW_KEYSTORE_NAME};
     char file[PATH_MAX + 64];
     bool found = false;
     for (size_t i = 0; i < sizeof names / sizeof names[0] && !found; i++) {

@@ -22,22 +22,34 @@ static bool is_there(int dirfd, const char *name)
     return fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
+bool volume_files_is_view(const struct volume_files *v)
+{
+    return strcmp(v->name, VIEW_KEYSTORE_NAME) == 0;
+}
+
+/* The previous good copy of the key store. */
+static const char *bak_name(const struct volume_files *v)
+{
+    return volume_files_is_view(v) ? VIEW_KEYSTORE_BAK_NAME : KEYSTORE_BAK_NAME;
+}
+
 /* What to say when latchfs.ini is missing (err -ENOENT) or no key store. */
 static int ini_fail(const struct volume_files *v, int err)
 {
     char quoted[PATH_MAX];
-    bool bak = is_there(v->dirfd, KEYSTORE_BAK_NAME);
+    bool bak = is_there(v->dirfd, bak_name(v));
     cli_quote(v->path, quoted, sizeof quoted);
     if (err == -ENOENT && !bak && !is_there(v->dirfd, DIRREC_NAME) && !is_there(v->dirfd, JOURNAL_NAME))
         return cli_fail(LFS_EXIT_NOTVOLUME, "%s: not a latchfs volume: it has no " KEYSTORE_NAME, quoted);
     const char *what = err == -ENOENT ? "missing" : lfs_strerror(err);
     int code = err == -ENOENT ? LFS_EXIT_CORRUPT : lfs_exit_code(err);
     if (bak && code == LFS_EXIT_CORRUPT)
-        return cli_fail(code,
-                        "%s/" KEYSTORE_NAME ": %s; its previous good copy is %s/" KEYSTORE_BAK_NAME
-                        ": check it with 'latch inspect' and copy it back",
-                        quoted, what, quoted);
-    return cli_fail(code, "%s/" KEYSTORE_NAME ": %s%s", quoted, what,
+        return cli_fail(
+            code,
+            "%s/%s: %s; its previous good copy is %s/%s: check it with 'latch inspect' and copy it "
+            "back",
+            quoted, v->name, what, quoted, bak_name(v));
+    return cli_fail(code, "%s/%s: %s%s", quoted, v->name, what,
                     code == LFS_EXIT_CORRUPT ? "; restore it from a backup" : "");
 }
 
@@ -50,27 +62,36 @@ static void adopt(struct volume_files *v, char *ini, size_t len, struct keystore
     v->ks = ks;
 }
 
-static int read_ini(struct volume_files *v)
+/* v is written only when it is a whole key store. */
+static int take_ini(struct volume_files *v, int dirfd, const char *name)
 {
     AUTO_FREE char *ini = NULL;
     size_t len = 0;
     CLEANUP(keystore_freep) struct keystore *ks = NULL;
-    int r = io_read_file(v->dirfd, KEYSTORE_NAME, KEYSTORE_MAX_BYTES, &ini, &len);
+    int r = io_read_file(dirfd, name, KEYSTORE_MAX_BYTES, &ini, &len);
     if (!r)
         r = keystore_parse(ini, len, &ks, NULL);
     if (!r && !keystore_signed_by(ini, len, ks->signing_public))
         r = LFS_ERR_AUTH;
     if (r)
-        return ini_fail(v, r);
+        return r;
     adopt(v, ini, len, ks);
     ini = NULL;
     ks = NULL;
-    return LFS_EXIT_OK;
+    return 0;
 }
 
-int volume_files_open(const char *path, struct volume_files *v)
+static int read_ini(struct volume_files *v)
 {
-    *v = (struct volume_files){.path = path};
+    if (!is_there(v->dirfd, KEYSTORE_NAME) && is_there(v->dirfd, VIEW_KEYSTORE_NAME))
+        v->name = VIEW_KEYSTORE_NAME;
+    int r = take_ini(v, v->dirfd, v->name);
+    return r ? ini_fail(v, r) : LFS_EXIT_OK;
+}
+
+static int open_dir(const char *path, struct volume_files *v)
+{
+    *v = (struct volume_files){.path = path, .name = KEYSTORE_NAME};
     v->dirfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (v->dirfd < 0 && (errno == ENOENT || errno == ENOTDIR)) {
         char quoted[PATH_MAX];
@@ -78,9 +99,32 @@ int volume_files_open(const char *path, struct volume_files *v)
                         cli_quote(path, quoted, sizeof quoted),
                         errno == ENOENT ? "there is no such directory" : "not a directory");
     }
-    if (v->dirfd < 0)
-        return cli_fail_err(-errno, path, NULL);
-    return read_ini(v);
+    return v->dirfd < 0 ? cli_fail_err(-errno, path, NULL) : LFS_EXIT_OK;
+}
+
+int volume_files_open(const char *path, struct volume_files *v)
+{
+    int code = open_dir(path, v);
+    return code == LFS_EXIT_OK ? read_ini(v) : code;
+}
+
+int volume_files_open_copy(const char *path, const char *header, struct volume_files *v)
+{
+    char quoted[PATH_MAX];
+    int code = open_dir(path, v);
+    if (code != LFS_EXIT_OK)
+        return code;
+    if (header) {
+        int r = take_ini(v, AT_FDCWD, header);
+        return r ? cli_fail_err(r, header, "not a whole key store") : LFS_EXIT_OK;
+    }
+    int r = take_ini(v, v->dirfd, KEYSTORE_NAME);
+    bool absent = r == -ENOENT || r == LFS_ERR_CORRUPT || r == LFS_ERR_AUTH;
+    if (!absent || take_ini(v, v->dirfd, KEYSTORE_BAK_NAME))
+        return r ? ini_fail(v, r) : LFS_EXIT_OK;
+    fprintf(stderr, "latch: %s/" KEYSTORE_NAME ": %s; " KEYSTORE_BAK_NAME ", the one before it, serves\n",
+            cli_quote(path, quoted, sizeof quoted), r == -ENOENT ? "missing" : lfs_strerror(r));
+    return LFS_EXIT_OK;
 }
 
 void volume_files_clear(struct volume_files *v)
@@ -157,14 +201,14 @@ int volume_file_verify(int dirfd, const char *name, const void *data, size_t len
 static int put_both(struct volume_files *v, const char *ini, size_t len)
 {
     struct stat st;
-    if (fstatat(v->dirfd, KEYSTORE_NAME, &st, AT_SYMLINK_NOFOLLOW))
+    if (fstatat(v->dirfd, v->name, &st, AT_SYMLINK_NOFOLLOW))
         return -errno;
     unsigned mode = st.st_mode & 0666;
     int uid = (int)st.st_uid, gid = (int)st.st_gid;
-    int r = volume_file_put(v->dirfd, KEYSTORE_BAK_NAME, v->ini, v->ini_len, mode, uid, gid);
+    int r = volume_file_put(v->dirfd, bak_name(v), v->ini, v->ini_len, mode, uid, gid);
     if (!r)
-        r = volume_file_put(v->dirfd, KEYSTORE_NAME, ini, len, mode, uid, gid);
-    return r ? r : volume_file_verify(v->dirfd, KEYSTORE_NAME, ini, len);
+        r = volume_file_put(v->dirfd, v->name, ini, len, mode, uid, gid);
+    return r ? r : volume_file_verify(v->dirfd, v->name, ini, len);
 }
 
 int volume_files_replace(struct volume_files *v, const char *ini, size_t len)
@@ -182,8 +226,8 @@ int volume_files_replace(struct volume_files *v, const char *ini, size_t len)
 int volume_files_drop_bak(const struct volume_files *v)
 {
     char quoted[PATH_MAX];
-    if ((unlinkat(v->dirfd, KEYSTORE_NAME ".bak", 0) == 0 || errno == ENOENT) && fsync(v->dirfd) == 0)
+    if ((unlinkat(v->dirfd, bak_name(v), 0) == 0 || errno == ENOENT) && fsync(v->dirfd) == 0)
         return LFS_EXIT_OK;
-    return cli_fail(LFS_EXIT_IO, "%s/" KEYSTORE_NAME ".bak still has the keys: remove it",
-                    cli_quote(v->path, quoted, sizeof quoted));
+    return cli_fail(LFS_EXIT_IO, "%s/%s still has the keys: remove it",
+                    cli_quote(v->path, quoted, sizeof quoted), bak_name(v));
 }

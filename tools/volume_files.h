@@ -10,18 +10,26 @@
 
 struct volume_files {
     const char *path; /* as the user gave it; borrowed */
+    const char *name; /* of the key store: latchfs.ini, or of a plain directory that of its view; static */
     int dirfd;
     char *ini; /* malloc'ed, NUL behind it */
     size_t ini_len;
     struct keystore *ks; /* parsed from it */
 };
 
-/* Opens the directory and reads latchfs.ini, checking its grammar and that it is signed by
- * the key it names (damage; who may sign only keyd can tell). Prints its
+/* Opens the directory and reads latchfs.ini (in a plain directory that has none, .latchfs-view.ini), checking
+ * its grammar and that it is signed by the key it names (damage; who may sign only keyd can tell). Prints its
  * own error, which names latchfs.ini.bak where that can help. Returns an exit code; clear *v in any case. */
 int volume_files_open(const char *path, struct volume_files *v);
 void volume_files_clear(struct volume_files *v);
+
+/* The same to read a copy, with header (or NULL) in place of latchfs.ini. Without it, latchfs.ini.bak serves
+ * where latchfs.ini is missing or damaged, and standard error says so. */
+int volume_files_open_copy(const char *path, const char *header, struct volume_files *v);
 #define AUTO_VOLUME CLEANUP(volume_files_clear)
+
+/* True for the key store of a view: there is no volume in the directory. */
+bool volume_files_is_view(const struct volume_files *v);
 
 /* Before a change that will end in volume_files_replace: keeps other commands from changing the key store at
  * the same time (LFS_EXIT_BUSY), until v is cleared, and reads latchfs.ini anew. */

@@ -1,11 +1,13 @@
 """kill -9 of latchfs and latch-keyd: nothing synced is lost, every file reads."""
 
+import errno
 import json
 import os
 import random
 import shutil
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
@@ -242,6 +244,159 @@ def test_a_lost_journal_is_not_an_empty_one(volume):
         m.options = "ignore-journal"
         m.mount().ok()
         assert read_file(m / "f") == pattern(1, 9000)
+
+
+# ---- a hundred times ----
+
+CYCLES = int(os.environ.get("LATCHFS_KILL_CYCLES", "100"))
+FILES = 8
+
+
+class Tracked:
+    """A file with every content that it may have: the last that is certain, and what came since."""
+
+    def __init__(self):
+        self.versions = [b""]
+
+    def changed(self, data, certain):
+        self.versions = [data] if certain else self.versions + [data]
+
+    def fits(self, got):
+        """Chunk by chunk; what was never certain may be zeros."""
+        if not min(map(len, self.versions)) <= len(got) <= max(map(len, self.versions)):
+            return False
+        for at in range(0, len(got), 4096):
+            chunk = got[at:at + 4096]
+            options = [v[at:at + 4096].ljust(len(chunk), b"\0")[:len(chunk)] for v in self.versions]
+            sure = self.versions[0][at:at + 4096][:len(chunk)]
+            if chunk not in options and (chunk[:len(sure)] != sure or any(chunk[len(sure):])):
+                return False
+        return True
+
+
+class Load(threading.Thread):
+    """Writes until the mount is gone. acknowledged: what a call has answered for counts as certain."""
+
+    def __init__(self, top, seed, files, acknowledged):
+        super().__init__(daemon=True)
+        self.top, self.random, self.files, self.acknowledged = top, random.Random(seed), files, acknowledged
+        self.done, self.wrong = 0, None
+
+    def run(self):
+        try:
+            while True:
+                self.step(self.random.choice(list(self.files)))
+                self.done += 1
+        except OSError as e:
+            if e.errno not in (errno.ENOTCONN, errno.ECONNABORTED, errno.EIO, errno.ENODEV):
+                self.wrong = e
+
+    def step(self, name):
+        r, f, path = self.random, self.files[name], self.top / name
+        data = r.randbytes(r.choice([1, 300, 3000, 5000, 20000, 60000]))
+        if r.random() < 0.3:
+            self.save(f, path, data)
+            return
+        with opened(path, os.O_RDWR | os.O_CREAT) as fd:
+            old = f.versions[-1]
+            if r.random() < 0.25:
+                size = r.randrange(len(old) + 5000)
+                f.changed(old[:size].ljust(size, b"\0"), False)
+                os.ftruncate(fd, size)
+            else:
+                at = r.randrange(len(old) + 1)
+                f.changed(old[:at] + data + old[at + len(data):], False)
+                os.pwrite(fd, data, at)
+            synced = r.random() < 0.5
+            if synced:
+                os.fsync(fd)
+            if synced or self.acknowledged:
+                f.changed(f.versions[-1], True)
+
+    def save(self, f, path, data):
+        """As editors do: whole or not at all."""
+        new = path.with_name(path.name + ".new")
+        with opened(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as fd:
+            os.write(fd, data)
+            os.fsync(fd)
+        f.changed(data, False)
+        os.rename(new, path)
+        with opened(path.parent, os.O_RDONLY) as fd:
+            os.fsync(fd)
+        f.changed(data, True)
+
+
+def kill_under(m, loads):
+    """kill -9; the dead mount goes when nobody writes any more. How much was done."""
+    os.kill(m.pid, signal.SIGKILL)
+    for load in loads:
+        load.join(timeout=60)
+        assert not load.is_alive() and load.wrong is None, load.wrong
+    m.force_away()
+    return sum(load.done for load in loads)
+
+
+def look_after(top, files):
+    for name, f in files.items():
+        got = read_file(top / name) if (top / name).exists() else b""
+        assert f.fits(got), f"{name}: {len(got)} bytes, may have {[len(v) for v in f.versions]}"
+        f.versions = [got]
+
+
+@pytest.mark.heavy
+def test_kill_9_of_latchfs_a_hundred_times(volume):
+    """In turn with and without the kernel's writeback cache; some of the daemons while they replay."""
+    files = [{f"{w}-{i}": Tracked() for i in range(FILES)} for w in range(2)]
+    m = volume.mount()
+    steps = 0
+    with m:
+        m.umount().ok()
+        for turn in range(CYCLES):
+            through = turn % 2 == 1
+            m.options = "writethrough" if through else None
+            if turn % 10 == 9:
+                killed_mount(m, 0.003 * (turn % 7))
+            m.mount().ok()
+            for f in files:
+                look_after(m.path, f)
+            loads = [Load(m.path, turn * 2 + w, f, through) for w, f in enumerate(files)]
+            for load in loads:
+                load.start()
+            time.sleep(random.Random(turn).uniform(0.02, 0.25))
+            steps += kill_under(m, loads)
+        m.options = None
+        m.mount().ok()
+        for f in files:
+            look_after(m.path, f)
+        every_file_reads(m.path)
+    assert steps > CYCLES, "the load was too small to say anything"
+    check_volume(volume)
+
+
+@pytest.mark.heavy
+def test_kill_9_of_keyd_a_hundred_times(volume, keyd):
+    """A mount has its keys: it goes on under load, and asks the next latch-keyd for them."""
+    files = {f"f{i}": Tracked() for i in range(FILES)}
+    with volume.mount() as m:
+        load = Load(m.path, 1, files, False)
+        load.start()
+        for turn in range(CYCLES):
+            time.sleep(random.Random(turn).uniform(0.01, 0.08))
+            keyd.kill()
+            if turn % 3 == 0:
+                time.sleep(0.02)
+            keyd.start()
+            if turn % 10 == 5:
+                volume.unlock().ok()
+            assert load.is_alive(), load.wrong
+        volume.unlock().ok()
+        harness.wait_until(lambda: any(not s["locked"] for s in mounts_of(volume)), what="the mount to be known")
+        before = load.done
+        harness.wait_until(lambda: load.done > before, what="the load to go on")
+        assert kill_under(m, [load]) > CYCLES
+        m.mount().ok()
+        look_after(m.path, files)
+    check_volume(volume)
 
 
 # ---- keyd ----

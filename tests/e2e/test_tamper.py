@@ -176,20 +176,25 @@ def test_directory_records_swapped(volume):
 
 
 def test_chunks_swapped_inside_a_file(volume):
+    """The seal of a short file tells when it is opened; of a long one the chunks tell."""
+    size = 1200 * CHUNK
     with volume.mount() as m:
-        write_file(m / "f", pattern(1, 10 * CHUNK))
-        backing = backing_of(volume, m, "f")
+        write_file(m / "f", pattern(1, size))
+        write_file(m / "short", pattern(1, 10 * CHUNK))
+        backing = [backing_of(volume, m, name) for name in ("f", "short")]
         m.umount().ok()
-        data = bytearray(read_file(backing))
-        data[CHUNK:2 * CHUNK], data[2 * CHUNK:3 * CHUNK] = data[2 * CHUNK:3 * CHUNK], data[CHUNK:2 * CHUNK]
-        data[512:544], data[544:576] = data[544:576], data[512:544]
-        backing.write_bytes(data)
+        for path in backing:
+            data = bytearray(read_file(path))
+            data[CHUNK:2 * CHUNK], data[2 * CHUNK:3 * CHUNK] = data[2 * CHUNK:3 * CHUNK], data[CHUNK:2 * CHUNK]
+            data[512:544], data[544:576] = data[544:576], data[512:544]
+            path.write_bytes(data)
         m.mount().ok()
+        assert errno_of(read_file, m / "short") == errno.EIO
         with opened(m / "f", os.O_RDONLY) as fd:
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
             assert errno_of(os.pread, fd, 100, 0) == errno.EIO
             assert errno_of(os.pread, fd, 100, CHUNK) == errno.EIO
-            assert os.pread(fd, CHUNK, 2 * CHUNK) == pattern(1, 10 * CHUNK)[2 * CHUNK:3 * CHUNK]
+            assert os.pread(fd, CHUNK, 2 * CHUNK) == pattern(1, size)[2 * CHUNK:3 * CHUNK]
 
 
 def test_reading_a_damaged_page_by_mapping(volume):

@@ -32,6 +32,24 @@ def test_unit(installed, workdir, name, kind):
     assert result.returncode == 0 and not said, result.err
 
 
+@pytest.mark.parametrize("kind", ["system", "user"])
+def test_scrub_units(installed, workdir, kind):
+    """Templates: verified as the instance of a mount point with a strange name."""
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("systemd-analyze is not installed")
+    _, prefix = installed
+    instance = harness.run(["systemd-escape", "-p", "/srv/my plain-files"]).ok().out.strip()
+    units = []
+    for end in ("service", "timer"):
+        text = (prefix / f"lib/systemd/{kind}/latch-scrub@.{end}").read_text()
+        assert "@bindir@" not in text
+        units.append(workdir / f"latch-scrub@{instance}.{end}")
+        units[-1].write_text(text.replace("=/usr/local/bin/", f"={prefix}/bin/").replace("=/usr/bin/", f"={prefix}/bin/"))
+    result = harness.run(["systemd-analyze", "verify", "--man=no", f"--{kind}", *units], timeout=60, env=dict(os.environ, XDG_RUNTIME_DIR=str(workdir)))
+    said = [x for x in result.err.splitlines() if "latch-scrub" in x]
+    assert result.returncode == 0 and not said, result.err
+
+
 def test_installed_files(installed):
     dest, prefix = installed
     for path in ("bin/latch", "bin/latchfs", "bin/latch-keyd", "libexec/latchfs/latch-request-key"):
