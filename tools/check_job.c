@@ -199,7 +199,7 @@ static int open_volume(struct check_job *j, struct offline *vol, struct check_op
 {
     const char *path = j->report.subject.volume;
     const bool repair = j->flags & CHECK_REPAIR;
-    const struct volume_options want = {.read_only = !repair, .no_flusher = true};
+    const struct volume_options want = {.read_only = !repair, .no_flusher = true, .damaged_root = true};
     int code = offline_check_free(path);
     if (code == LFS_EXIT_OK)
         code = offline_keys(path, &j->open, vol);

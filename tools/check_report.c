@@ -113,6 +113,23 @@ static void put_where(FILE *to, const struct check_finding *f, bool with_plain)
         fprintf(to, ", bytes %" PRIu64 " to %" PRIu64, f->offset, f->offset + f->length - 1);
 }
 
+/* What a kind means where no error says it. */
+static const char *meaning(enum check_kind kind)
+{
+    static const char *const of[] = {
+        [CHECK_BAD_NAME] = "not a name that a volume has",
+        [CHECK_LEFTOVER] = "half made and left behind",
+        [CHECK_ORPHAN_SIDECAR] = "what it belongs to is gone",
+        [CHECK_DUPLICATE_ID] = "a copy of another file of this volume",
+        [CHECK_TAIL] = "longer than its header says; the rest was never committed",
+        [CHECK_ZERO_PAGE] = "its content never reached the disk; it reads as empty",
+        [CHECK_JOURNAL_UNCLEAN] = "changes wait in it; the next mount puts them in place",
+        [CHECK_FOREIGN_TYPE] = "no such thing belongs there",
+        [CHECK_NO_KEY] = "its keys are not here, so it was passed by",
+    };
+    return kind < sizeof of / sizeof of[0] ? of[kind] : NULL;
+}
+
 static void put_repair(FILE *to, const struct check_finding *f, bool with_plain)
 {
     char quoted[4 * PATH_MAX];
@@ -133,8 +150,8 @@ static void put_line(FILE *to, const struct check_report *r, const struct check_
                 cli_quote(r->subject.volume, quoted, sizeof quoted));
     fprintf(to, "%s: %s: ", severity_text(f->severity), check_kind_name(f->kind));
     put_where(to, f, !log);
-    if (f->err)
-        fprintf(to, ": %s", lfs_strerror(f->err));
+    const char *why = f->err ? lfs_strerror(f->err) : f->repaired ? NULL : meaning(f->kind);
+    fprintf(to, "%s%s", why ? ": " : "", why ? why : "");
     put_repair(to, f, !log);
     fputc('\n', to);
 }

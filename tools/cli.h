@@ -38,9 +38,9 @@ const char *cli_time(long long seconds, char *out, size_t out_len);
  * the installation's bindir and libexecdir. LFS_OK or -ENOENT. */
 int cli_program(const char *name, const char *subdir, char *out, size_t out_len);
 
-extern const struct command cmd_init, cmd_mount, cmd_umount, cmd_view, cmd_status, cmd_slot, cmd_lock, cmd_unlock,
-    cmd_inspect, cmd_protect, cmd_rotate, cmd_key, cmd_backup, cmd_shred, cmd_approve, cmd_audit, cmd_passwd,
-    cmd_header, cmd_recipient, cmd_fsck, cmd_verify, cmd_scrub, cmd_ls, cmd_cat, cmd_recover, cmd_extract, cmd_tar, cmd_freeze,
-    cmd_thaw, cmd_path;
+extern const struct command cmd_init, cmd_mount, cmd_umount, cmd_view, cmd_status, cmd_slot, cmd_lock,
+    cmd_unlock, cmd_inspect, cmd_protect, cmd_rotate, cmd_key, cmd_backup, cmd_shred, cmd_approve, cmd_audit,
+    cmd_passwd, cmd_header, cmd_recipient, cmd_fsck, cmd_verify, cmd_scrub, cmd_ls, cmd_cat, cmd_recover,
+    cmd_extract, cmd_tar, cmd_freeze, cmd_thaw, cmd_path;
 
 #endif

@@ -175,7 +175,9 @@ const struct command cmd_fsck = {
     .synopsis = "[OPTION]... VOLUME [PATH] | --online [OPTION]... MOUNTPOINT [PATH]",
     .summary = "check a volume, and repair it",
     .help =
-        "Looks at names, directory records, headers, seals and the journal; with --contents at every byte.\n"
+        "Looks at names, directory records, headers, links and the journal; with --contents also at every "
+        "byte,\n"
+        "seals and attributes.\n"
         "Changes nothing without --repair. PATH: only what is there and below.\n"
         "  --no-key                  without any secret: the structure only; PATH is one of ciphertext\n"
         "  --online                  a mounted volume, through its mount; people go on working\n"

@@ -28,10 +28,11 @@ static const struct command cmd_help = {
 };
 
 static const struct command *const commands[] = {
-    &cmd_init,    &cmd_mount,   &cmd_umount, &cmd_view,    &cmd_status,  &cmd_lock,   &cmd_unlock, &cmd_slot,
-    &cmd_passwd,  &cmd_header,  &cmd_recipient, &cmd_protect, &cmd_rotate, &cmd_key,    &cmd_backup,
-    &cmd_shred,   &cmd_approve, &cmd_audit,     &cmd_inspect, &cmd_fsck, &cmd_verify, &cmd_scrub, &cmd_ls,     &cmd_cat,    &cmd_recover,
-    &cmd_extract, &cmd_tar,     &cmd_freeze,  &cmd_thaw,    &cmd_path,      &cmd_version,   &cmd_help,
+    &cmd_init,   &cmd_mount,  &cmd_umount,  &cmd_view,      &cmd_status,  &cmd_lock,   &cmd_unlock,
+    &cmd_slot,   &cmd_passwd, &cmd_header,  &cmd_recipient, &cmd_protect, &cmd_rotate, &cmd_key,
+    &cmd_backup, &cmd_shred,  &cmd_approve, &cmd_audit,     &cmd_inspect, &cmd_fsck,   &cmd_verify,
+    &cmd_scrub,  &cmd_ls,     &cmd_cat,     &cmd_recover,   &cmd_extract, &cmd_tar,    &cmd_freeze,
+    &cmd_thaw,   &cmd_path,   &cmd_version, &cmd_help,
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 

@@ -112,6 +112,12 @@ bool rangeset_has(const struct rangeset *s, uint64_t v)
     return i < s->n && s->r[i].lo <= v;
 }
 
+uint64_t rangeset_end(const struct rangeset *s, uint64_t v)
+{
+    size_t i = first_above(s, v);
+    return i < s->n && s->r[i].lo <= v ? s->r[i].hi : v;
+}
+
 bool rangeset_meets(const struct rangeset *s, uint64_t lo, uint64_t hi)
 {
     size_t i = first_above(s, lo);

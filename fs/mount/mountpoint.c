@@ -3,18 +3,16 @@
 #include "latchfs/buf.h"
 #include "latchfs/err.h"
 #include "latchfs/log.h"
+#include "latchfs/unmount.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <mntent.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define READ_AHEAD_KB "1024"
@@ -119,36 +117,6 @@ void mountpoint_background(unsigned connection, unsigned requests)
 
 /* ---- unmounting ---- */
 
-static int run_fusermount(const char *mountpoint, bool lazy)
-{
-    const char *args[] = {
-        "fusermount3", "-u", "-q", lazy ? "-z" : "--", lazy ? "--" : mountpoint, lazy ? mountpoint : NULL,
-        NULL};
-    posix_spawnattr_t attr;
-    sigset_t none;
-    pid_t pid;
-    int status;
-    posix_spawnattr_init(&attr);
-    sigemptyset(&none);
-    posix_spawnattr_setsigmask(&attr, &none);
-    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
-    int err = posix_spawnp(&pid, args[0], NULL, &attr, (char *const *)(const void *)args, environ);
-    posix_spawnattr_destroy(&attr);
-    if (err)
-        return -err;
-    while (waitpid(pid, &status, 0) < 0)
-        if (errno != EINTR)
-            return -errno;
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EBUSY;
-}
-
-static int unmount(const char *mountpoint, bool lazy)
-{
-    if (geteuid() == 0)
-        return umount2(mountpoint, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)) ? -errno : 0;
-    return run_fusermount(mountpoint, lazy);
-}
-
 static void flush(const char *mountpoint)
 {
     AUTO_CLOSE int fd = open(mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -161,10 +129,10 @@ int mountpoint_unmount(const char *mountpoint, bool *busy)
     *busy = false;
     if (!mountpoint_is_latchfs(mountpoint))
         return 0; /* somebody else was faster */
-    int r = unmount(mountpoint, false);
+    int r = unmount_path(mountpoint, false);
     if (r == -EBUSY) {
         flush(mountpoint);
-        r = unmount(mountpoint, true);
+        r = unmount_path(mountpoint, true);
         *busy = !r;
     }
     return r;

@@ -35,12 +35,14 @@ static int end(struct check *c, int r, struct check_progress *out)
 
 static int run(struct check *c)
 {
+    struct check_total *total = total_start(c);
     int r = queue_start(c);
     if (!r)
         r = check_walk(c);
     if (r)
         check_fail(c, r);
     queue_finish(c);
+    total_stop(total);
     if (c->repairs && (r = volume_checkpoint(c->v)))
         check_fail(c, r);
     return c->fatal ? c->fatal : check_stopped(c);

@@ -1,6 +1,6 @@
-/* The content of paged files, group by group. Read with a descriptor of the check's own, ahead in windows, and
- * out of the page cache again behind it, but for what was there before: a check of everything must not push
- * out what programs use. */
+/* The content of paged files, group by group. Read with a descriptor of the check's own, ahead in windows,
+ * and out of the page cache again behind it, but for what was there before: a check of everything must not
+ * push out what programs use. */
 #include "fs/store/check_int.h"
 #include "latchfs/layout.h"
 
@@ -79,7 +79,8 @@ void check_file_end(struct check *c, struct check_item *item)
         check_fail(c, -ENOMEM);
         return;
     }
-    qsort(item->bad, item->bad_count, sizeof *item->bad, by_first);
+    if (item->bad_count)
+        qsort(item->bad, item->bad_count, sizeof *item->bad, by_first);
     for (unsigned i = 0; i < item->hits.count; i++)
         hit[n++] = item->hits.hit[i];
     item->hits.count = 0;
@@ -101,19 +102,39 @@ struct reader {
     bool hot[RECENT];        /* was in the page cache before, by window modulo RECENT */
 };
 
-/* True if half of it is in the page cache, or that can't be told. */
-static bool is_hot(int fd, uint64_t lo)
+/* True if half of the window is in the page cache, or that can't be told. */
+static bool is_hot(int fd, uint64_t lo, uint64_t length)
 {
     unsigned char in[WINDOW_BYTES / PAGE_BYTES];
-    size_t count = 0;
-    void *p = mmap(NULL, WINDOW_BYTES, PROT_READ, MAP_SHARED, fd, (off_t)lo);
+    size_t bytes = length - lo < WINDOW_BYTES ? (size_t)(length - lo) : WINDOW_BYTES;
+    size_t pages = (bytes + PAGE_BYTES - 1) / PAGE_BYTES, count = 0;
+    void *p = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, (off_t)lo);
     if (p == MAP_FAILED)
         return true;
-    int r = mincore(p, WINDOW_BYTES, in);
-    munmap(p, WINDOW_BYTES);
-    for (size_t i = 0; !r && i < sizeof in; i++)
+    int r = mincore(p, bytes, in);
+    munmap(p, bytes);
+    for (size_t i = 0; !r && i < pages; i++)
         count += in[i] & 1;
-    return r || count * 2 > sizeof in;
+    return r || count * 2 > pages;
+}
+
+bool cache_begin(struct check_item *item)
+{
+    int fd;
+    if (!item->length || node_fd_get(item->n, false, &fd))
+        return true;
+    bool hot = is_hot(fd, 0, item->length < PAGE_BYTES ? item->length : PAGE_BYTES);
+    node_fd_put(item->n);
+    return hot;
+}
+
+void cache_end(struct check_item *item, bool hot)
+{
+    int fd;
+    if (hot || node_fd_get(item->n, false, &fd))
+        return;
+    posix_fadvise(fd, 0, PAGE_BYTES, POSIX_FADV_DONTNEED);
+    node_fd_put(item->n);
 }
 
 static void reader_open(struct check *c, struct node *n, uint64_t at, struct reader *rd)
@@ -134,7 +155,7 @@ static void reader_ahead(struct reader *rd, uint64_t at, uint64_t end, uint64_t 
         rd->opened = rd->closed = at / WINDOW_BYTES;
     while (rd->own >= 0 && rd->opened <= end / WINDOW_BYTES + 1 && rd->opened * WINDOW_BYTES < length) {
         uint64_t lo = rd->opened * WINDOW_BYTES;
-        rd->hot[rd->opened++ % RECENT] = is_hot(rd->own, lo);
+        rd->hot[rd->opened++ % RECENT] = is_hot(rd->own, lo, length);
         posix_fadvise(rd->own, (off_t)lo, (off_t)WINDOW_BYTES, POSIX_FADV_WILLNEED);
     }
 }
@@ -192,7 +213,8 @@ static int verify(struct check *c, struct check_item *item, struct file *f, int 
 /* The group after a stretch that the backing file has no blocks for: its records are holes. */
 static uint64_t pass_holes(const struct file *f, int own, uint64_t chunk, uint64_t chunks)
 {
-    off_t data = own < 0 || f->ov.count || f->replayed ? -1 : lseek(own, (off_t)layout_tag_page(chunk), SEEK_DATA);
+    off_t data =
+        own < 0 || f->ov.count || f->replayed ? -1 : lseek(own, (off_t)layout_tag_page(chunk), SEEK_DATA);
     if (data < 0)
         return own >= 0 && !f->ov.count && !f->replayed && errno == ENXIO ? chunks : chunk;
     while (chunk < chunks) {
@@ -237,7 +259,8 @@ static int step_locked(struct check *c, struct check_item *item, struct file *f,
 }
 
 /* One group; no lock is held between two. A file that can't be loaded is the head's to tell. */
-static int step(struct check *c, struct check_item *item, struct file *f, struct reader *rd, struct stretch *s)
+static int step(struct check *c, struct check_item *item, struct file *f, struct reader *rd,
+                struct stretch *s)
 {
     struct file_look look;
     int r = volume_enter(c->v, false);
@@ -246,6 +269,8 @@ static int step(struct check *c, struct check_item *item, struct file *f, struct
     s->bytes = 0;
     r = file_lock_check(f, &look);
     s->through = r != 0;
+    if (r)
+        atomic_store(&item->partial, true);
     if (!r) {
         r = step_locked(c, item, f, rd, s);
         file_unlock_check(f, &look);
@@ -253,7 +278,11 @@ static int step(struct check *c, struct check_item *item, struct file *f, struct
         r = 0;
     }
     volume_leave(c->v);
-    return r == -ESTALE || r == -ENOENT ? (s->through = true, 0) : r;
+    if (r != -ESTALE && r != -ENOENT)
+        return r;
+    atomic_store(&item->partial, true);
+    s->through = true;
+    return 0;
 }
 
 int check_content(struct check *c, const struct check_job *job, struct file *f)

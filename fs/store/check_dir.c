@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 
 static void hit(struct look *l, enum check_kind kind, int err)
@@ -40,7 +41,18 @@ static void check_dir_id(struct look *l, const struct node *n, const uint8_t *id
 {
     struct id_seen seen = {.ino = n->ino};
     memcpy(seen.id, id, ID_BYTES);
+    if (l->lost || (l->f && l->f->lost)) /* put away for that, perhaps */
+        return;
     if (id_set_add(&l->c->dirs, &seen) != ID_FRESH)
+        hit(l, CHECK_DUPLICATE_ID, LFS_ERR_AUTH);
+}
+
+/* Not the id's owner. */
+static void check_stray_id(struct look *l, const struct node *n, const uint8_t *id)
+{
+    bool known = id_set_has(&l->c->dirs, id);
+    l->stray = !known;
+    if (known)
         hit(l, CHECK_DUPLICATE_ID, LFS_ERR_AUTH);
 }
 
@@ -61,9 +73,12 @@ static void check_record_at(struct look *l, struct node *n, int fd, const uint8_
     }
     l->dir_id_known = true;
     memcpy(l->dir_id, d.id, ID_BYTES);
-    if (!stored ? !dirrec_is_at(&d, d.id, NULL) : parent && !dirrec_is_at(&d, parent, stored))
+    if (!stored ? !dirrec_is_at(&d, d.id, NULL) : parent && !dirrec_is_at(&d, parent, stored)) {
         hit(l, CHECK_BAD_RECORD, LFS_ERR_AUTH);
-    check_dir_id(l, n, d.id);
+        check_stray_id(l, n, d.id);
+    } else {
+        check_dir_id(l, n, d.id);
+    }
     l->dir_pd_known = true;
     memcpy(l->dir_pd, d.pd_id, ID_BYTES);
 }
@@ -78,6 +93,52 @@ void check_record(struct look *l, struct node *n, const uint8_t *parent, const c
     }
     check_record_at(l, n, fd, parent, stored);
     node_fd_put(n);
+}
+
+/* ---- ids that two have ---- */
+
+#define STRAYS_MAX 1024u
+
+static void remember(struct check *c, const struct look *l, const char *plain)
+{
+    struct stray *grown =
+        c->stray_count < STRAYS_MAX ? realloc(c->strays, (c->stray_count + 1) * sizeof *grown) : NULL;
+    if (!grown)
+        return;
+    c->strays = grown;
+    grown += c->stray_count++;
+    *grown = (struct stray){.cipher = strdup(c->cipher.s), .plain = plain ? strdup(plain) : NULL};
+    memcpy(grown->id, l->dir_id, ID_BYTES);
+}
+
+static void tell_stray(struct check *c, const struct stray *s)
+{
+    struct hits h = {0};
+    hits_add(&h, CHECK_DUPLICATE_ID, LFS_ERR_AUTH);
+    if (s->cipher)
+        check_tell(c, h.hit, h.count, s->cipher, s->plain);
+}
+
+void check_strays(struct look *l)
+{
+    struct check *c = l->c;
+    bool named = l->f && l->f->plain_known && l->plain_known;
+    if (l->stray && !l->moved && !l->gone) {
+        remember(c, l, named ? c->plain.s : NULL);
+        return;
+    }
+    for (size_t i = 0; l->dir_id_known && !l->stray && i < c->stray_count; i++)
+        if (memcmp(c->strays[i].id, l->dir_id, ID_BYTES) == 0)
+            tell_stray(c, &c->strays[i]);
+}
+
+void check_drop_strays(struct check *c)
+{
+    for (size_t i = 0; i < c->stray_count; i++) {
+        free(c->strays[i].cipher);
+        free(c->strays[i].plain);
+    }
+    free(c->strays);
 }
 
 /* ---- attributes ---- */

@@ -33,13 +33,14 @@ static void hit_short(struct hits *hits, const struct file_header *h, uint64_t l
 
 /* Two files with one id: a copy, as of a hard link by a tool that knows none. With other headers the one is
  * an older version of the other, or was put in the place of a file that is gone. */
-static void note_id(struct check *c, const struct node *n, const struct file_header *h, struct hits *hits)
+static void note_id(struct check *c, const struct check_item *item, const struct file_header *h,
+                    struct hits *hits)
 {
-    struct id_seen seen = {.ino = n->ino};
+    struct id_seen seen = {.ino = item->n->ino};
     memcpy(seen.id, h->file_id, ID_BYTES);
     memcpy(&seen.what, h->mac, sizeof seen.what);
     pthread_mutex_lock(&c->lock);
-    enum id_verdict verdict = id_set_add(&c->files, &seen);
+    enum id_verdict verdict = item->lost ? ID_FRESH : id_set_add(&c->files, &seen);
     pthread_mutex_unlock(&c->lock);
     if (h->state == FILE_PAGED) {
         bool sealed = h->seal_state == SEAL_SEALED;
@@ -80,7 +81,7 @@ static void look_header(struct check *c, struct check_item *item, const uint8_t 
     }
     bool foreign = item->pd_known && memcmp(item->pd_id, h.pd_id, ID_BYTES) != 0;
     if (!item->other_link)
-        note_id(c, item->n, &h, hits);
+        note_id(c, item, &h, hits);
     if (foreign || (!is_pending(c, item->n, &h) && !is_home(item, &h)))
         hits_add(hits, CHECK_WRONG_DIRECTORY, LFS_ERR_AUTH);
     if (item->other_link || is_pending(c, item->n, &h))
@@ -203,7 +204,7 @@ static void check_loaded(struct check *c, struct check_item *item, struct file *
     if (excess)
         hits_add(hits, CHECK_TAIL, 0);
     if (f->state != CONTENT_NONE)
-        note_id(c, item->n, &f->hdr, hits);
+        note_id(c, item, &f->hdr, hits);
     if (!c->contents || node_fd_get(item->n, false, &fd))
         return;
     check_attributes(c, f, fd, hits);
@@ -303,42 +304,18 @@ static int check_bare(struct check *c, const struct check_job *job, struct hits 
 
 /* ---- jobs ---- */
 
-static void item_free(struct check_item *item)
-{
-    node_unref(item->n, 1);
-    node_unref(item->dir, 1);
-    node_unref(item->top, 1);
-    hits_clear(&item->hits);
-    free(item->top_plain);
-    free(item->stored);
-    free(item->cipher);
-    free(item->plain);
-    free(item->bad);
-    free(item);
-}
-
-void check_item_put(struct check *c, struct check_item *item)
-{
-    if (!item)
-        return;
-    pthread_mutex_lock(&c->lock);
-    unsigned left = --item->left;
-    pthread_mutex_unlock(&c->lock);
-    if (left)
-        return;
-    if (item->cipher)
-        check_file_end(c, item);
-    item_free(item);
-}
-
 bool check_file_job(struct check *c, const struct check_job *job)
 {
     struct check_item *item = job->item;
     int r = check_stopped(c);
+    bool hot = r || !job->head || cache_begin(item);
     if (!r && !atomic_load(&item->unreadable))
         r = item->keyed ? check_keyed(c, job, &item->hits) : check_bare(c, job, &item->hits);
+    if (r)
+        atomic_store(&item->partial, true);
     if (r && r != -EINTR)
         check_fail(c, r);
+    cache_end(item, hot);
     check_item_put(c, item);
     return r == 0;
 }

@@ -16,6 +16,8 @@
 
 struct check_queue;
 
+struct look;
+
 /* ---- ids that were seen (check_ids.c) ---- */
 
 struct id_seen {
@@ -39,8 +41,8 @@ struct text {
     char *s; /* NUL-terminated once something was put; malloc'ed */
     size_t len, cap;
 };
-int text_cut(struct text *t, size_t len);                  /* len <= t->len, or 0 for a fresh one */
-int text_add_name(struct text *t, const char *name);       /* with a slash before it unless it is the first */
+int text_cut(struct text *t, size_t len);            /* len <= t->len, or 0 for a fresh one */
+int text_add_name(struct text *t, const char *name); /* with a slash before it unless it is the first */
 void text_clear(struct text *t);
 
 /* ---- one run ---- */
@@ -49,6 +51,12 @@ void text_clear(struct text *t);
 struct moved_dir {
     struct node *n; /* referenced */
     char *plain;
+};
+
+/* A directory whose record is another one's, in case that is met later. */
+struct stray {
+    uint8_t id[ID_BYTES];
+    char *cipher, *plain;
 };
 
 struct check {
@@ -63,7 +71,7 @@ struct check {
     int fatal; /* why the run can't go on */
     struct id_set files;
     struct inode_set moved; /* to lost+found, and told */
-    uint64_t charged; /* bytes that the throttle knows of */
+    uint64_t charged;       /* bytes that the throttle knows of */
 
     pthread_mutex_t telling; /* one callback at a time; guards shown_ns, placed_ns */
     uint64_t shown_ns, placed_ns;
@@ -73,14 +81,16 @@ struct check {
 
     /* The walker's own. */
     struct check_progress walked; /* since the queue was last told */
-    struct inode_set seen; /* files with several links */
+    struct inode_set seen;        /* files with several links */
     struct id_set dirs;
     struct id_set pending;        /* files that an unclean journal speaks of, without keys */
     struct inode_set pending_ino; /* the same by their hints */
     struct text cipher, plain;    /* paths of where the walk is */
     struct moved_dir *later;
     size_t later_count;
-    size_t names;                 /* in the windows of all directories on the way */
+    struct stray *strays;
+    size_t stray_count;
+    size_t names; /* in the windows of all directories on the way */
 };
 
 /* Why the run must end: -EINTR, or what is fatal; else 0. */
@@ -107,7 +117,8 @@ struct hits {
 /* Whose counts what this thread counts belongs to, beside those of the whole run: a place of the check comes
  * with what was done before it, and no more. */
 void check_count_for(struct check_progress *own);
-void check_progress_sum(struct check_progress *sum, const struct check_progress *more); /* not the estimates */
+void check_progress_sum(struct check_progress *sum,
+                        const struct check_progress *more); /* not the estimates */
 /* Adds to both. */
 void check_count(struct check *c, const struct check_progress *more);
 
@@ -129,24 +140,25 @@ void check_charge(struct check *c, uint64_t bytes);
 
 /* A regular file. Its pieces share it. */
 struct check_item {
-    struct node *n;     /* referenced */
-    struct node *dir;   /* where it was found, referenced */
-    char *stored;       /* its name there */
+    struct node *n;       /* referenced */
+    struct node *dir;     /* where it was found, referenced */
+    char *stored;         /* its name there */
     char *cipher, *plain; /* paths; plain may be NULL */
     struct node *top;     /* of its protected directory, referenced; NULL: not known */
     char *top_plain;      /* its path, or NULL */
     bool lost;            /* it is in lost+found already */
     bool other_link;      /* it was looked at under another name */
     uint64_t links;
-    bool keyed;         /* its keys are here */
+    bool keyed; /* its keys are here */
     bool pd_known;
     uint8_t pd_id[ID_BYTES], dir_id[ID_BYTES]; /* of its directory */
     bool dir_known;
-    uint64_t length;    /* of the backing file when it was found */
-    atomic_bool unreadable; /* nothing more is to be done: damaged as a whole, or gone */
+    uint64_t length;            /* of the backing file when it was found */
+    atomic_bool unreadable;     /* nothing more is to be done: damaged as a whole, or gone */
+    atomic_bool partial;        /* not all of it was read: nothing is concluded from what was */
     _Atomic uint64_t last_good; /* 1 + the last chunk that can be read; 0: none */
-    bool resumed;     /* pieces before were passed by */
-    struct hits hits; /* of the head; the head's alone until all pieces are done */
+    bool resumed;               /* pieces before were passed by */
+    struct hits hits;           /* of the head; the head's alone until all pieces are done */
 
     /* Guarded by check.lock. */
     unsigned left; /* pieces not done, and one for the walker while it adds some */
@@ -166,6 +178,10 @@ struct check_job {
     bool head;           /* the file's first: header, attributes, seal */
 };
 
+/* The file that was looked at goes to the workers (check_item.c), from this chunk on. again: only what
+ * belongs to its other names. */
+int check_push_file(struct check *c, const struct look *l, uint64_t from, bool again);
+
 int queue_start(struct check *c);
 /* Waits for room. position: malloc'ed, taken over; where the walk stands once it is done. */
 void queue_push(struct check *c, const struct check_job *job, char *position);
@@ -173,6 +189,13 @@ void queue_push(struct check *c, const struct check_job *job, char *position);
 void queue_passed(struct check *c, const char *position);
 /* Waits for the workers and ends them. */
 void queue_finish(struct check *c);
+
+/* ---- the estimate (check_total.c) ---- */
+
+/* Begins to count what there is, for progress; NULL: nobody wants to know. */
+struct check_total;
+struct check_total *total_start(struct check *c);
+void total_stop(struct check_total *t); /* takes NULL */
 
 /* ---- the walk (check_walk.c, check_window.c) ---- */
 
@@ -184,18 +207,18 @@ struct window {
 };
 
 struct frame {
-    struct frame *up;   /* the directory above, NULL: none */
-    struct node *n;     /* referenced */
+    struct frame *up; /* the directory above, NULL: none */
+    struct node *n;   /* referenced */
     size_t cipher_len, plain_len;
     bool plain_known;
-    bool keyed;         /* record and keys are there: names and what is below decrypt */
-    bool lost;          /* lost+found, or below it */
-    bool id_known;      /* by its record, authentic or (without keys) not */
+    bool keyed;    /* record and keys are there: names and what is below decrypt */
+    bool lost;     /* lost+found, or below it */
+    bool id_known; /* by its record, authentic or (without keys) not */
     uint8_t id[ID_BYTES];
     bool pd_known; /* the same for the protected directory that its entries belong to */
     uint8_t pd_id[ID_BYTES];
-    const char *only;   /* the one entry to visit (subtree), or NULL */
-    const char *from;   /* entries before this one are passed by, or NULL */
+    const char *only;               /* the one entry to visit (subtree), or NULL */
+    const char *from;               /* entries before this one are passed by, or NULL */
     char last[NAME_CIPHER_MAX + 1]; /* entry visited last */
     struct window w;
     struct id_set links; /* sidecars that symbolic links in it name */
@@ -222,8 +245,9 @@ struct look {
     char plain[NAME_PLAIN_MAX + 1];
     struct node *n; /* of a directory or regular file, referenced */
     bool dir_keyed;
-    bool lost;        /* without f: it is in lost+found */
-    bool moved, gone; /* by a repair: it is elsewhere now, or nowhere */
+    bool stray;                    /* a directory, with another one's record */
+    bool lost;                     /* without f: it is in lost+found */
+    bool moved, gone;              /* by a repair: it is elsewhere now, or nowhere */
     char now[NAME_CIPHER_MAX + 1]; /* its name, once a repair gave it another */
     char *moved_plain;             /* where it is then; malloc'ed */
     bool dir_id_known, dir_pd_known;
@@ -239,6 +263,10 @@ int check_root_entry(struct look *l);
 void check_link(struct look *l);
 /* The record in the directory n, standing at parent (NULL: not known) under stored (NULL: the root). */
 void check_record(struct look *l, struct node *n, const uint8_t *parent, const char *stored);
+/* Once the paths of l are those that c has: two directories with one id are told of the one that is not where
+ * its record says. */
+void check_strays(struct look *l);
+void check_drop_strays(struct check *c);
 /* Of the directory that was looked at. No directory is locked. */
 void check_dir_attributes(struct look *l);
 
@@ -252,13 +280,18 @@ void check_item_put(struct check *c, struct check_item *item);
 void check_file_end(struct check *c, struct check_item *item);
 /* The structure of a file by its first bytes, without keys. */
 void check_file_bytes(struct check *c, struct check_item *item, struct hits *h);
+/* Around a look at the header: whether it was in the page cache before; if not, it goes again. */
+bool cache_begin(struct check_item *item);
+void cache_end(struct check_item *item, bool hot);
+
 /* One piece of content. 0 when it is through, -EINTR. */
 int check_content(struct check *c, const struct check_job *job, struct file *f);
 
 /* Asks the seal of a file that has one (check_seal.c). 0 when that was done. */
 int check_seal(struct check *c, struct check_item *item, struct file *f, struct hits *hits);
 
-/* Attributes of a node behind fd, of this kind. keys: of its protected directory, k: what values are under. */
+/* Attributes of a node behind fd, of this kind. keys: of its protected directory, k: what values are under.
+ */
 void check_xattrs(struct check *c, int fd, const struct pd_keys *keys, const struct file_xattr_keys *k,
                   enum content_kind kind, struct hits *h);
 
@@ -270,9 +303,22 @@ int check_repair_entry(struct look *l);
 /* The same for a file whose pieces are all done. */
 void check_mend_file(struct check *c, struct check_item *item, struct hit *hit, size_t count);
 
-/* Runs fn with the file locked for writing however damaged it is (file_lock_mend), and room in the journal. */
+/* Runs fn with the file locked for writing however damaged it is (file_lock_mend), and room in the journal.
+ */
 typedef int (*check_change_fn)(struct file *f, const void *arg, uint64_t *reserved);
 int check_change_file(struct check *c, struct node *n, check_change_fn fn, const void *arg);
+
+/* check_names.c: a leftover goes; a sidecar without an entry goes to the entry that lacks it, or goes; an
+ * entry without a name gets its sidecar back, or another name. */
+int fix_remove(struct look *l);
+int fix_orphan(struct look *l);
+int fix_name(struct look *l, struct hit *h);
+/* The entry has this stored name now; it is not told again wherever the walk meets it. */
+void look_renamed(struct look *l, const char *now);
+void look_moved(struct look *l);
+/* The plaintext path of a name in the directory f, below being what stands between: h->moved_to. */
+int look_path_in(const struct look *l, const struct frame *f, const char *below, const char *name,
+                 struct hit *h);
 
 /* A new record for the directory l->n, if its id can be known. */
 int record_rebuild(struct look *l);

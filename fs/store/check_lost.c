@@ -45,8 +45,8 @@ struct moving {
     int fd; /* of from */
 };
 
-/* The record says where the directory stands, so it goes first: cut here, it stands where it stood before, and
- * as wrong as before. */
+/* The record says where the directory stands, so it goes first: cut here, it stands where it stood before,
+ * and as wrong as before. */
 static int move_record(struct moving *m)
 {
     struct dirrec d;
@@ -165,51 +165,60 @@ static int name_dir(struct file *f, const void *dir_id, uint64_t *reserved)
     return file_commit_header(&t, &h, reserved);
 }
 
-/* A file's header must name the directory before it has a name there. One that can't be read keeps its
- * damage, wherever it goes. */
-static int name_destination(struct check *c, struct node *dir, const char *stored, struct node *to)
+/* A file's header must name the directory before it has a name there, and the one it leaves until that is on
+ * disk: *moving is the file until its rename is over (referenced). One that can't be read keeps its damage,
+ * wherever it goes. */
+static int name_destination(struct check *c, struct node *dir, const char *stored, struct node *to,
+                            struct node **moving)
 {
     struct stat st;
     uint8_t id[ID_BYTES];
-    struct node *n = NULL;
-    int fd, r = dir == to ? -EISDIR : node_fd_get(dir, false, &fd);
+    int fd, r = node_dir_id(to, id);
+    if (r || dir == to || (r = node_fd_get(dir, false, &fd)))
+        return r;
+    r = fstatat(fd, stored, &st, AT_SYMLINK_NOFOLLOW) ? -errno : 0;
+    node_fd_put(dir);
+    struct node *n = !r && S_ISREG(st.st_mode) ? node_find(c->v, &st) : NULL;
+    if (!n)
+        return r;
+    home_unlink_begin(n);
+    *moving = n;
+    r = check_change_file(c, n, name_dir, id);
+    return r && r > -4096 ? r : journal_flush(c->v->journal);
+}
+
+static int rename_numbered(struct moving *m, struct node *to, const char *name,
+                           char used[static NAME_PLAIN_MAX + 1])
+{
+    int r = volume_enter(m->c->v, false);
+    if (r)
+        return r;
+    r = node_fd_get(m->from, false, &m->fd);
     if (!r) {
-        r = fstatat(fd, stored, &st, AT_SYMLINK_NOFOLLOW) ? -errno : S_ISREG(st.st_mode) ? 0 : -EISDIR;
-        node_fd_put(dir);
+        r = -EEXIST;
+        for (unsigned i = 1; r == -EEXIST && i < TRIES_MAX; i++) {
+            number_name(name, i, used);
+            r = move_as(m, to, used);
+        }
+        node_fd_put(m->from);
     }
-    if (!r)
-        r = node_dir_id(to, id);
-    if (!r && (n = node_find(c->v, &st)) != NULL)
-        r = check_change_file(c, n, name_dir, id);
-    if (!r && n) {
-        home_remember(n);
-        r = journal_flush(c->v->journal);
-    }
-    node_unref(n, 1);
-    return r == -EISDIR || r < -4096 ? 0 : r;
+    volume_leave(m->c->v);
+    return r;
 }
 
 int lost_rename(struct check *c, struct node *dir, const char *stored, struct node *to, const char *name,
                 char used[static NAME_PLAIN_MAX + 1], char now[static NAME_CIPHER_MAX + 1])
 {
     struct moving m = {.c = c, .from = dir, .stored = stored};
-    int r = name_destination(c, dir, stored, to);
+    struct node *moving = NULL;
+    int r = name_destination(c, dir, stored, to, &moving);
     if (!r)
-        r = volume_enter(c->v, false);
-    if (r)
-        return r;
-    r = node_fd_get(dir, false, &m.fd);
-    if (!r) {
-        r = -EEXIST;
-        for (unsigned i = 1; r == -EEXIST && i < TRIES_MAX; i++) {
-            number_name(name, i, used);
-            r = move_as(&m, to, used);
-        }
-        node_fd_put(dir);
-    }
-    volume_leave(c->v);
+        r = rename_numbered(&m, to, name, used);
     if (!r)
         strcpy(now, m.e.cn.stored);
+    if (moving)
+        home_unlink_end(moving);
+    node_unref(moving, 1);
     return r;
 }
 
@@ -223,7 +232,8 @@ static int open_buried(struct check *c)
     return fd_openat(v, v->root_fd, BURIED_NAME, O_RDONLY | O_DIRECTORY, 0);
 }
 
-/* A sidecar goes with its entry, under a name that tells which. What can't be moved stays, and is an orphan. */
+/* A sidecar goes with its entry, under a name that tells which. What can't be moved stays, and is an orphan.
+ */
 static void bury_sidecar(int dirfd, const char *sidecar, int grave, const char *name, const char *suffix)
 {
     char to[2 * NAME_CIPHER_MAX];

@@ -91,6 +91,29 @@ static int mend_short(struct mending *m, struct hit *h)
     return check_change_file(m->c, m->item->n, cut, &size);
 }
 
+/* A hole, or a chunk that no key opens; where the system failed to read, a later try may succeed. */
+static bool is_lost(int why)
+{
+    return why > 0 || why < -4096;
+}
+
+/* Nothing is cut on the strength of an earlier look alone: every chunk from there on is tried once more. */
+static int cut_unreadable(struct file *f, const void *arg, uint64_t *reserved)
+{
+    uint64_t size = *(const uint64_t *)arg, chunks = layout_chunks(file_size(f)), next;
+    int why[GROUP_RECORDS], fd, r = node_fd_get(f->n, false, &fd);
+    if (r)
+        return r;
+    for (uint64_t chunk = size / PAGE_BYTES; !r && chunk < chunks; chunk = next) {
+        next = layout_group_next(chunk) < chunks ? layout_group_next(chunk) : chunks;
+        r = file_verify_chunks(f, fd, chunk, (uint32_t)(next - chunk), why);
+        for (uint64_t i = 0; !r && i < next - chunk; i++)
+            r = is_lost(why[i]) ? 0 : -EAGAIN;
+    }
+    node_fd_put(f->n);
+    return r ? r : file_truncate_locked(f, size, reserved);
+}
+
 /* The first byte behind everything that can be read. */
 static uint64_t good_end(const struct mending *m)
 {
@@ -100,7 +123,7 @@ static uint64_t good_end(const struct mending *m)
 static int mend_cut(struct mending *m, struct hit *h)
 {
     uint64_t end = good_end(m);
-    int r = check_change_file(m->c, m->item->n, cut, &end);
+    int r = check_change_file(m->c, m->item->n, cut_unreadable, &end);
     for (size_t i = 0; !r && i < m->count; i++)
         if (m->hit[i].kind == CHECK_BAD_CHUNK && m->hit[i].offset >= end)
             m->hit[i].repaired = true;
@@ -149,8 +172,8 @@ static int mend_move(struct mending *m, struct hit *h)
     int r = item->top && item->dir ? lost_dir(item->top, &lost) : LFS_ERR_NOKEY;
     if (r)
         return r;
-    r = lost_rename(c, item->dir, item->stored, lost, item->plain ? last_name(item->plain) : item->stored, used,
-                    now);
+    r = lost_rename(c, item->dir, item->stored, lost, item->plain ? last_name(item->plain) : item->stored,
+                    used, now);
     node_unref(lost, 1);
     if (r)
         return r;
@@ -167,8 +190,7 @@ static bool can_cut_short(const struct mending *m, const struct hit *h)
     return h->length && whole_chunks(h);
 }
 
-/* From the last chunk that can be read to the end nothing can. Where the system failed to read, a later try
- * may succeed. */
+/* From the last chunk that can be read to the end nothing can. */
 static bool can_cut(const struct mending *m, const struct hit *h)
 {
     for (size_t i = 0; i < m->count; i++)
@@ -213,7 +235,8 @@ static void mend(struct mending *m, const struct fix *x, struct hit *h)
     if (h->repaired || x->kind != h->kind || !x->can(m, h))
         return;
     h->repair = h->repair ? h->repair : x->what;
-    if (!c->repairs || !m->item->keyed || (c->o->flags & x->flags) != x->flags || x->run(m, h))
+    if (!c->repairs || !m->item->keyed || atomic_load(&m->item->partial) ||
+        (c->o->flags & x->flags) != x->flags || x->run(m, h))
         return;
     h->repair = x->what;
     h->repaired = true;

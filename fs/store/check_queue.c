@@ -12,18 +12,18 @@
 
 struct slot {
     struct check_job job;
-    char *position; /* malloc'ed, NULL when memory was out */
+    char *position;            /* malloc'ed, NULL when memory was out */
     struct check_progress sum; /* of it, and of what the walk passed before and behind it */
     bool done;
 };
 
 struct check_queue {
     struct check *c;
-    pthread_mutex_t lock; /* guards all that follows; check.lock and check.telling are not taken inside */
+    pthread_mutex_t lock; /* guards all that follows; check.lock may be taken inside */
     pthread_cond_t changed;
     struct slot slot[SLOTS];
-    size_t first, next, end; /* [first, next) are taken, [next, end) wait; all modulo SLOTS */
-    char *place;             /* what was done without a gap, */
+    size_t first, next, end;       /* [first, next) are taken, [next, end) wait; all modulo SLOTS */
+    char *place;                   /* what was done without a gap, */
     struct check_progress settled; /* and how much that was */
     bool finish;
     unsigned threads;

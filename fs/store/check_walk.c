@@ -10,7 +10,6 @@
 #include "latchfs/layout.h"
 
 #define DEPTH_MAX 2000 /* of directories; PATH_MAX allows no more */
-#define PIECE_CHUNKS (UINT64_C(128) * GROUP_RECORDS) /* 64 MiB */
 
 /* What a run is asked to look at, and where it begins: paths taken apart. */
 struct route {
@@ -46,100 +45,9 @@ static uint64_t cut_chunk(char *place)
     return strtoull(at + 2, NULL, 10);
 }
 
-static char *position_of(const struct check *c, uint64_t chunk)
-{
-    char *s = NULL;
-    if (!chunk)
-        return strdup(c->cipher.s);
-    return asprintf(&s, "%s//%llu", c->cipher.s, (unsigned long long)chunk) < 0 ? NULL : s;
-}
-
 static const char *plain_of(const struct check *c, const struct frame *f)
 {
     return f->plain_known ? c->plain.s : NULL;
-}
-
-/* ---- files ---- */
-
-/* Where the file is: for one that was moved, by its node. */
-static char *cipher_of(const struct check *c, const struct look *l)
-{
-    char path[PATH_MAX];
-    if (l->moved && node_path(l->n, path, sizeof path) == 0)
-        return strdup(path);
-    return strdup(c->cipher.s);
-}
-
-static char *plain_of_file(const struct check *c, const struct look *l)
-{
-    if (l->moved)
-        return l->moved_plain ? strdup(l->moved_plain) : NULL;
-    return l->plain_known && l->f->plain_known ? strdup(c->plain.s) : NULL;
-}
-
-static struct check_item *item_new(struct check *c, const struct look *l)
-{
-    struct check_item *item = calloc(1, sizeof *item);
-    struct frame *top = frame_top(l->f);
-    if (!item)
-        return NULL;
-    node_ref(l->n);
-    item->n = l->n;
-    item->dir = node_parent(l->n);
-    item->keyed = l->f->keyed;
-    item->pd_known = l->f->pd_known;
-    memcpy(item->pd_id, l->f->pd_id, ID_BYTES);
-    item->length = (uint64_t)l->st.st_size;
-    item->links = l->st.st_nlink;
-    item->dir_known = l->f->id_known && !l->moved;
-    memcpy(item->dir_id, l->f->id, ID_BYTES);
-    item->lost = l->f->lost || l->moved;
-    item->left = 1;
-    item->stored = strdup(l->name);
-    item->cipher = cipher_of(c, l);
-    item->plain = plain_of_file(c, l);
-    if (c->repairs && top->keyed && top->plain_known) {
-        node_ref(top->n);
-        item->top = top->n;
-        item->top_plain = strndup(c->plain.s, top->plain_len);
-    }
-    return item;
-}
-
-/* Pieces end at groups, so that no tag page is read twice. */
-static uint64_t piece_end(uint64_t first)
-{
-    return layout_group_first(first + PIECE_CHUNKS);
-}
-
-static int push_file(struct check *c, const struct look *l, uint64_t from, bool again)
-{
-    uint64_t size = 0;
-    struct check_item *item = item_new(c, l);
-    if (!item || !item->stored || !item->cipher) {
-        check_item_put(c, item);
-        return -ENOMEM;
-    }
-    item->other_link = again;
-    bool pieces = c->contents && item->keyed && !again && layout_size(item->length, &size) == LENGTH_PAGED;
-    uint64_t chunks = pieces ? layout_chunks(size) : 0;
-    item->resumed = from > 0;
-    struct check_job job = {.item = item, .first = layout_group_first(from), .head = from == 0};
-    int r = 0;
-    do {
-        uint64_t end = piece_end(job.first);
-        bool last = end >= chunks;
-        job.end = last ? UINT64_MAX : end;
-        pthread_mutex_lock(&c->lock);
-        item->left++;
-        pthread_mutex_unlock(&c->lock);
-        queue_push(c, &job, position_of(c, last ? 0 : end));
-        job.first = end;
-        job.head = false;
-        r = check_stopped(c);
-    } while (!r && job.first < chunks);
-    check_item_put(c, item);
-    return r;
 }
 
 /* ---- directories ---- */
@@ -166,7 +74,9 @@ static struct frame *frame_new(struct check *c, struct frame *up, const struct l
     f->cipher_len = c->cipher.len;
     f->plain_len = c->plain.len;
     f->plain_known = (!up || up->plain_known) && l->plain_known;
-    f->lost = l->lost || (up && (up->lost || (frame_top(up) == up && l->plain_known && strcmp(l->plain, LOST_NAME) == 0)));
+    f->lost =
+        l->lost ||
+        (up && (up->lost || (frame_top(up) == up && l->plain_known && strcmp(l->plain, LOST_NAME) == 0)));
     f->keyed = l->dir_keyed;
     f->id_known = l->dir_id_known;
     f->pd_known = l->dir_pd_known;
@@ -217,13 +127,14 @@ static int name_entry(struct check *c, const struct look *l, const char *stored)
     return !r && l->plain_known ? text_add_name(&c->plain, l->plain) : r;
 }
 
-static int tell_entry(struct check *c, const struct look *l, const char *stored)
+static int tell_entry(struct check *c, struct look *l, const char *stored)
 {
     bool named = l->f->plain_known && l->plain_known;
     int r = name_entry(c, l, stored);
     if (r)
         return r;
     check_tell(c, l->hits.hit, l->hits.count, c->cipher.s, named ? c->plain.s : NULL);
+    check_strays(l);
     count_entry(c, l);
     return 0;
 }
@@ -242,7 +153,7 @@ static int follow(struct check *c, struct look *l, struct route *to, bool quiet,
     if (r)
         return r;
     if (is_file(l) && !l->gone && (!quiet || to->chunk))
-        return push_file(c, l, quiet ? to->chunk : 0, again);
+        return check_push_file(c, l, quiet ? to->chunk : 0, again);
     if (!quiet)
         queue_passed(c, c->cipher.s);
     return l->n && S_ISDIR(l->st.st_mode) && !l->gone && !l->moved ? enter_dir(c, l, to, depth + 1) : 0;
@@ -386,6 +297,8 @@ static int walk_route(struct check *c, struct route *to)
     if (!r && !quiet)
         check_tell(c, l.hits.hit, l.hits.count, "", "");
     if (!r)
+        check_strays(&l);
+    if (!r)
         r = enter_dir(c, &l, to, 0);
     if (l.n)
         node_unref(l.n, 1);
@@ -438,6 +351,7 @@ int check_walk(struct check *c)
         r = walk_moved(c, &c->later[i]);
     check_count_for(NULL);
     drop_moved(c);
+    check_drop_strays(c);
     text_clear(&c->cipher);
     text_clear(&c->plain);
     return r;

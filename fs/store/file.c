@@ -249,7 +249,8 @@ static int load_placed(struct file *f, int fd, const struct stat *st)
     return load_header(f, page);
 }
 
-/* Where the backing file ends by what its header says. A header with no content at all keeps its 512 bytes. */
+/* Where the backing file ends by what its header says. A header with no content at all keeps its 512 bytes.
+ */
 static uint64_t committed_length(const struct file *f)
 {
     if (f->state == CONTENT_NONE)
@@ -374,6 +375,7 @@ int file_lock_mend(struct file *f)
     f->mending = true;
     int r = f->loaded ? 0 : is_ahead(f) ? load_ahead(f, false) : load(f, false);
     f->mending = false;
+    f->seal_asked = true;
     if (r)
         pthread_rwlock_unlock(&f->lock);
     else

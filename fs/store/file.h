@@ -62,9 +62,10 @@ struct file {
     uint64_t hint_seq;        /* of the last entry with the path */
     uint64_t rekey_seq;       /* of the entry that made the newest file key; 0: it is in place */
 
-    uint8_t *page_hash;   /* of the tag pages in place, by number: 32 bytes each, zeros: unknown */
-    uint64_t page_hashes; /* room for so many */
-    uint64_t opened_seq;  /* of the entry that opens the seal that stands in place; 0: none */
+    uint8_t *page_hash;           /* of the tag pages in place, by number: 32 bytes each, zeros: unknown */
+    _Atomic uint64_t page_hashes; /* room for so many */
+    bool seal_asked;              /* the seal that was loaded fits, or is in nobody's way (a repair) */
+    uint64_t opened_seq;          /* of the entry that opens the seal that stands in place; 0: none */
 
     struct timespec mtime; /* the plaintext's, while mtime_known; the place may have a later one */
     bool mtime_known, mtime_touched;
@@ -100,8 +101,8 @@ static inline void file_unlock(struct file *f)
 }
 
 /* As file_lock_read, for a check: counts nothing, leaves alone what stands behind the end that the header
- * gives (excess bytes of it), and asks neither the seal nor where the file stands. So a file that is not loaded may be so for this look
- * only: the lock is then held for writing. */
+ * gives (excess bytes of it), and asks neither the seal nor where the file stands. So a file that is not
+ * loaded may be so for this look only: the lock is then held for writing. */
 struct file_look {
     uint64_t excess;
     bool forget;
@@ -260,7 +261,7 @@ int file_apply(struct file *f);
 struct checkpoint_mark *checkpoint_mark_new(void);
 void checkpoint_forget(struct volume *v); /* the journal is about to be reset: points into it are void */
 int checkpoint_run(struct volume *v, bool full);
-int checkpoint_all(struct volume *v); /* full, and then what files that moved need no more (file_home.h) */
+int checkpoint_all(struct volume *v);   /* full, and then what files that moved need no more (file_home.h) */
 void checkpoint_wake(struct volume *v); /* the flusher makes one now */
 void checkpoint_look(struct volume *v); /* it looks again what there is to do */
 int checkpoint_start(struct volume *v); /* the flusher thread */

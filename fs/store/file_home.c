@@ -135,9 +135,10 @@ void home_remember(struct node *n)
     pthread_mutex_lock(&v->moved_lock);
     if (!v->moved)
         v->moved = calloc(MOVED_MAX, sizeof *v->moved);
-    if (v->moved && !n->moved && v->moved_count < MOVED_MAX)
+    if (v->moved && !n->moved && v->moved_count < MOVED_MAX) {
         v->moved[v->moved_count++] = (struct home_moved){n->dev, n->ino};
-    n->moved = true;
+        n->moved = true;
+    }
     pthread_mutex_unlock(&v->moved_lock);
 }
 
@@ -164,6 +165,7 @@ bool home_moved_many(struct volume *v)
 struct node **home_take_moved(struct volume *v, size_t *count)
 {
     *count = 0;
+    pthread_mutex_lock(&v->move_lock); /* what is on its way is there before the sync that is to cover it */
     pthread_mutex_lock(&v->moved_lock);
     struct node **list = calloc(v->moved_count + 1, sizeof *list);
     for (size_t i = 0; list && i < v->moved_count; i++)
@@ -171,6 +173,7 @@ struct node **home_take_moved(struct volume *v, size_t *count)
             list[(*count)++]->moved = false;
     v->moved_count = list ? 0 : v->moved_count;
     pthread_mutex_unlock(&v->moved_lock);
+    pthread_mutex_unlock(&v->move_lock);
     return list;
 }
 
@@ -203,7 +206,7 @@ static bool settle(struct node *n)
 {
     uint64_t reserved = HOME_RESERVE;
     struct file *f;
-    if (is_remembered(n) || atomic_load(&n->removed) || file_get(n, &f))
+    if (atomic_load(&n->moving) || is_remembered(n) || atomic_load(&n->removed) || file_get(n, &f))
         return false;
     int r = file_reserve(n->vol, reserved);
     reserved = r ? 0 : reserved;
@@ -256,6 +259,19 @@ int home_move_begin(struct home_move *m, struct node *n, const uint8_t *from,
     /* What can't be read for what it is keeps its damage, wherever it goes. */
     return r == LFS_ERR_CORRUPT || r == LFS_ERR_AUTH || r == LFS_ERR_ROLLBACK || r == LFS_ERR_UNSUPPORTED ? 0
                                                                                                           : r;
+}
+
+void home_unlink_begin(struct node *n)
+{
+    atomic_fetch_add(&n->moving, 1);
+    home_remember(n);
+}
+
+/* Again: a checkpoint may have taken the list between the two, too early for the name that went. */
+void home_unlink_end(struct node *n)
+{
+    home_remember(n);
+    atomic_fetch_sub(&n->moving, 1);
 }
 
 void home_move_end(struct home_move *m)

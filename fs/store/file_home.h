@@ -21,8 +21,12 @@ int home_move_begin(struct home_move *m, struct node *n, const uint8_t *from,
                     const uint8_t to[static ID_BYTES]);
 void home_move_end(struct home_move *m);
 
-/* Also before a name goes of a file that has others. */
+/* It moves, or loses a name, just now: its homes stay until that is on disk. */
 void home_remember(struct node *n);
+
+/* Around the end of one of several names of a file. */
+void home_unlink_begin(struct node *n);
+void home_unlink_end(struct node *n);
 
 /* Those that moved since the last time and are in memory (referenced), to be given to home_settle_moved. */
 struct node **home_take_moved(struct volume *v, size_t *count);

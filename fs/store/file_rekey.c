@@ -1,5 +1,6 @@
 /* New keys for a file that stands: its header wrapped by another directory key, and a new file key whose
  * content takes the place of the old one's piece by piece while programs use the file. */
+#include "fs/store/seal.h"
 #include "fs/store/txn.h"
 
 #include "latchfs/io.h"
@@ -110,6 +111,8 @@ int file_rekey_begin(struct file *f, uint64_t *reserved)
     if (f->state == CONTENT_NONE || file_has_two_keys(f))
         return 0;
     int r = settle_pending(f);
+    if (!r)
+        r = seal_check_change(f); /* while the keys are those of the seal */
     if (r)
         return r;
     struct file_header h = f->hdr;

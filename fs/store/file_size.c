@@ -368,30 +368,53 @@ ssize_t file_copy_range(struct node *in, uint64_t off_in, struct node *out, uint
     return done ? (ssize_t)done : r;
 }
 
-/* True if the chunk holds data. *skip: chunks from here on known to be holes (at least 1 when false). */
-static int chunk_has_data(struct file *f, int fd, uint64_t chunk, uint64_t *skip, bool *data)
+/* The first chunk from here on that is pending with data. */
+static uint64_t next_pending(const struct overlay *o, uint64_t chunk)
 {
-    uint8_t record[RECORD_BYTES];
-    *skip = 1;
-    if (overlay_get(&f->ov, chunk)) {
-        *data = true;
-        return 0;
-    }
-    *data = false;
-    if (f->placed_state != CONTENT_PAGED || rangeset_has(&f->ov.holes, chunk))
-        return 0;
-    ssize_t n = io_pread(fd, record, sizeof record, layout_record_offset(chunk));
-    if (n < 0)
-        return (int)n;
-    *data = n == sizeof record && !sodium_is_zero(record, sizeof record);
-    if (*data || f->ov.count)
-        return 0;
-    /* A hole of the backing file holds no records either: skip the groups inside it. */
+    uint64_t next = CHUNK_END;
+    for (size_t i = 0; o->count && i < o->cap; i++)
+        if (o->slots[i].data_at != OV_FREE && o->slots[i].chunk >= chunk && o->slots[i].chunk < next)
+            next = o->slots[i].chunk;
+    return next;
+}
+
+/* Where the backing file has no data, no records are either: the first chunk behind the groups inside such a
+ * hole. */
+static uint64_t skip_placed(int fd, uint64_t chunk)
+{
+    uint64_t to = chunk + 1;
     off_t next = lseek(fd, (off_t)layout_record_offset(chunk), SEEK_DATA);
     if (next < 0)
-        *skip = errno == ENXIO ? CHUNK_END - chunk : 1;
-    while (next > 0 && layout_data_offset(layout_group_next(chunk + *skip)) <= (uint64_t)next)
-        *skip = layout_group_next(chunk + *skip) - chunk;
+        return errno == ENXIO ? CHUNK_END : to;
+    uint64_t size = 0;
+    if (layout_size((uint64_t)next, &size) == LENGTH_PAGED && layout_group_first(layout_chunks(size)) > to)
+        to = layout_group_first(layout_chunks(size));
+    return to;
+}
+
+/* True if the chunk holds data. *to: when it does not, where the next may be that does. */
+static int chunk_has_data(struct file *f, int fd, uint64_t chunk, uint64_t *to, bool *data)
+{
+    uint8_t record[RECORD_BYTES];
+    *data = overlay_get(&f->ov, chunk) != NULL;
+    *to = chunk + 1;
+    if (*data)
+        return 0;
+    bool placed = f->placed_state == CONTENT_PAGED;
+    if (placed && rangeset_has(&f->ov.holes, chunk)) {
+        *to = rangeset_end(&f->ov.holes, chunk);
+    } else if (placed) {
+        ssize_t n = io_pread(fd, record, sizeof record, layout_record_offset(chunk));
+        if (n < 0)
+            return (int)n;
+        *data = n == sizeof record && !sodium_is_zero(record, sizeof record);
+        *to = *data ? chunk + 1 : skip_placed(fd, chunk);
+    } else {
+        *to = CHUNK_END;
+    }
+    uint64_t pending = *data || *to == chunk + 1 ? CHUNK_END : next_pending(&f->ov, chunk);
+    if (pending < *to)
+        *to = pending;
     return 0;
 }
 
@@ -406,12 +429,12 @@ static int64_t seek_locked(struct file *f, uint64_t off, int whence)
     if (r)
         return r;
     while (!r && chunk < layout_chunks(size)) {
-        uint64_t skip;
+        uint64_t to;
         bool data;
-        r = chunk_has_data(f, fd, chunk, &skip, &data);
+        r = chunk_has_data(f, fd, chunk, &to, &data);
         if (r || data == (whence == SEEK_DATA))
             break;
-        chunk = skip < layout_chunks(size) - chunk ? chunk + skip : layout_chunks(size);
+        chunk = to < layout_chunks(size) ? to : layout_chunks(size);
     }
     node_fd_put(f->n);
     if (r)

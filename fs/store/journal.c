@@ -148,7 +148,7 @@ int journal_park(struct journal *j)
 {
     pthread_mutex_lock(&j->append);
     uint64_t ring_bytes = j->super.ring_bytes;
-    j->super.ring_bytes = 0;
+    __atomic_store_n(&j->super.ring_bytes, 0, __ATOMIC_RELAXED);
     int r = journal_write_super(j);
     if (r)
         j->super.ring_bytes = ring_bytes;
@@ -215,8 +215,9 @@ int journal_reset(struct journal *j, uint64_t ring_bytes)
         return r;
     pthread_mutex_lock(&j->append);
     /* The clock lifts a journal that was put back from a backup above everything written since. */
-    s->generation = s->generation + 1 > now ? s->generation + 1 : now;
-    s->ring_bytes = ring_bytes;
+    uint64_t next = s->generation + 1 > now ? s->generation + 1 : now;
+    __atomic_store_n(&s->generation, next, __ATOMIC_RELAXED);
+    __atomic_store_n(&s->ring_bytes, ring_bytes, __ATOMIC_RELAXED);
     s->self_ino = own_ino(j);
     /* Sequence numbers never repeat: what memory still knows of earlier ones stays true. */
     s->tail_pos = (j->head.pos + ring_bytes - 1) / ring_bytes * ring_bytes;
@@ -259,7 +260,7 @@ bool journal_is_copy(const struct journal *j)
 
 uint64_t journal_ring(const struct journal *j)
 {
-    return j->super.ring_bytes;
+    return __atomic_load_n(&j->super.ring_bytes, __ATOMIC_RELAXED);
 }
 
 uint64_t journal_syncs(const struct journal *j)

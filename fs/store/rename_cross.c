@@ -16,8 +16,8 @@ static void record_place(struct dirrec *d, int i, const struct entry *e)
     dirrec_name_tag(e->cn.stored, d->name[i]);
 }
 
-/* A record that names two places is of a move that may not be on disk; the place it would leave out may be the
- * one that is. */
+/* A record that names two places is of a move that may not be on disk; the place it would leave out may be
+ * the one that is. */
 static int settle_place(const struct crossing *c)
 {
     static const uint8_t none[DIRREC_NAME_BYTES];

@@ -60,14 +60,10 @@ static int begin(struct sealing *s)
         return r;
     s->gen = s->f->placed_gen;
     bool synced = s->w->synced && !file_is_unsynced(s->f);
-    if (!is_still(s))
-        r = NOT_NOW;
-    else if (!(s->run = seal_run_new(s->f)))
-        r = -ENOMEM;
-    else if (seal_run_reads(s->run, s->f) > s->t->pages)
-        r = NOT_NOW;
-    else
-        s->t->pages -= seal_run_reads(s->run, s->f);
+    s->run = is_still(s) ? seal_run_new(s->f) : NULL;
+    uint64_t reads = s->run ? seal_run_reads(s->run, s->f) : 0;
+    r = s->run && reads <= s->t->pages ? 0 : NOT_NOW;
+    s->t->pages -= r ? 0 : reads;
     file_unlock(s->f);
     return r || synced ? r : sync_found(s);
 }
@@ -108,6 +104,7 @@ static int commit_locked(struct sealing *s, uint64_t *reserved)
         return r;
     f->hdr = h;
     f->ov.changed = true;
+    f->seal_asked = false;
     s->t->sealed++;
     atomic_fetch_add(&f->n->vol->seals, 1);
     return 0;
@@ -284,10 +281,32 @@ int seal_check_loaded(struct file *f, int fd)
         return 0;
     struct seal_run *run = seal_run_new(f);
     int r = run ? 0 : -ENOMEM;
+    f->seal_asked = false;
     if (!r && seal_run_reads(run, f) <= SEAL_OPEN_PAGES) {
         while ((r = seal_run_some(run, f, fd, false)) > 0)
             ;
         r = r ? r : compare(f, run);
+        f->seal_asked = r == 0;
+    }
+    seal_run_free(run);
+    return r;
+}
+
+int seal_check_change(struct file *f)
+{
+    struct volume *v = f->n->vol;
+    int fd;
+    if (f->hdr.seal_state != SEAL_SEALED || f->seal_asked || f->state != CONTENT_PAGED || v->journal_lost ||
+        v->opt.salvage)
+        return 0;
+    struct seal_run *run = seal_run_new(f);
+    int r = run ? node_fd_get(f->n, false, &fd) : -ENOMEM;
+    if (!r) {
+        while ((r = seal_run_some(run, f, fd, true)) > 0)
+            ;
+        r = r ? r : compare(f, run);
+        f->seal_asked = r == 0;
+        node_fd_put(f->n);
     }
     seal_run_free(run);
     return r;

@@ -42,6 +42,10 @@ void seal_run_root(struct seal_run *run, uint8_t root[static 32]); /* once, at t
 /* At load, of a file whose header was just read: LFS_ERR_AUTH, said once. Long files pass. */
 int seal_check_loaded(struct file *f, int fd);
 
+/* Before the first change of a sealed file, if its seal was not asked at load: what would be sealed again
+ * afterwards must be what was sealed. However long the file is (write lock). */
+int seal_check_change(struct file *f);
+
 /* ---- opening ---- */
 
 /* A run of n fresh chunks may go in place only when it is on disk that the seal is open. *fresh false: it

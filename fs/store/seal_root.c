@@ -5,6 +5,7 @@
 #include "latchfs/layout.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #define KEPT_STEP 64u                /* hashes */
 #define SOME_WORK 4096u              /* of one seal_run_some */
 #define READ_WORK 64u                /* of a page that is read; a known hash is 1 */
+#define READ_AHEAD 64u               /* tag pages */
 
 /* ---- tag pages by number ---- */
 
@@ -103,14 +105,16 @@ bool seal_keeps_pages(const struct file *f)
 
 static const uint8_t *kept(const struct file *f, uint64_t number)
 {
-    const uint8_t *h = f->page_hash + number * HASH_BYTES;
-    return number < f->page_hashes && !sodium_is_zero(h, HASH_BYTES) ? h : NULL;
+    if (number >= f->page_hashes || sodium_is_zero(f->page_hash + number * HASH_BYTES, HASH_BYTES))
+        return NULL;
+    return f->page_hash + number * HASH_BYTES;
 }
 
 /* ---- the root ---- */
 
 struct seal_run {
     uint64_t next, count; /* tag pages */
+    uint64_t ahead;       /* tag pages before this one were asked for */
     uint64_t hole_end;    /* the backing file has no data from here on up to this offset */
     uint8_t zero[HASH_BYTES];
     /* Of crypto_generichash, which wants to be aligned. The key is in it until enough else was hashed: a run
@@ -155,6 +159,12 @@ uint64_t seal_run_reads(const struct seal_run *run, const struct file *f)
     return reads;
 }
 
+/* All records are. */
+static bool is_placed(const struct file *f)
+{
+    return !f->ov.count && !f->ov.holes.n;
+}
+
 /* The records of the group at chunk first as they are, or will be when what is pending has a place. */
 static int read_page(const struct file *f, int fd, uint64_t first, uint8_t page[static PAGE_BYTES])
 {
@@ -166,7 +176,7 @@ static int read_page(const struct file *f, int fd, uint64_t first, uint8_t page[
             return (int)n;
         memset(page + n, 0, PAGE_BYTES - (size_t)n);
     }
-    if (overlay_is_empty(&f->ov))
+    if (is_placed(f))
         return 0;
     for (uint64_t c = first; c < layout_group_next(first); c++) {
         const struct ov_chunk *o = overlay_get(&f->ov, c);
@@ -179,6 +189,16 @@ static int read_page(const struct file *f, int fd, uint64_t first, uint8_t page[
     return 0;
 }
 
+/* Tag pages lie far apart: the disk gets many at once to read. */
+static void read_ahead(struct seal_run *run, int fd)
+{
+    if (run->next < run->ahead)
+        return;
+    run->ahead = run->next + READ_AHEAD;
+    for (uint64_t i = run->next + 1; i < run->ahead && i < run->count; i++)
+        posix_fadvise(fd, (off_t)layout_tag_page(page_first(i)), PAGE_BYTES, POSIX_FADV_WILLNEED);
+}
+
 /* Where nothing is pending, holes of the backing file are passed over without being read. */
 static int page_hash(struct seal_run *run, const struct file *f, int fd, uint8_t out[static HASH_BYTES])
 {
@@ -188,11 +208,12 @@ static int page_hash(struct seal_run *run, const struct file *f, int fd, uint8_t
         memcpy(out, run->zero, HASH_BYTES);
         return 1;
     }
+    read_ahead(run, fd);
     int r = read_page(f, fd, first, page);
     if (r)
         return r;
     hash_page(run->next, page, out);
-    if (!overlay_is_empty(&f->ov) || !sodium_is_zero(page, sizeof page))
+    if (!is_placed(f) || !sodium_is_zero(page, sizeof page))
         return READ_WORK;
     off_t data = lseek(fd, (off_t)at, SEEK_DATA);
     if (data < 0 && errno == ENXIO)
@@ -212,6 +233,8 @@ int seal_run_some(struct seal_run *run, struct file *f, int fd, bool cached)
         int r = known ? 1 : page_hash(run, f, fd, h);
         if (r < 0)
             return r;
+        if (cached && !known && run->count > 1 && is_placed(f) && make_room(f, run->next))
+            memcpy(f->page_hash + run->next * HASH_BYTES, h, HASH_BYTES);
         crypto_generichash_update(state_of(run), known ? known : h, HASH_BYTES);
         work += (unsigned)r;
     }

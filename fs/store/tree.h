@@ -214,7 +214,8 @@ struct victim {
     struct node *n; /* referenced, or NULL */
     struct node *dir;
     bool last, gone;
-    bool bury; /* no descriptor could be pinned: it moves to a temporary name in the root */
+    bool stays; /* a file that has other names */
+    bool bury;  /* no descriptor could be pinned: it moves to a temporary name in the root */
     char tmp[TMP_NAME_MAX];
     struct place grave;
     char sidecar[LINK_SIDECAR_MAX];

@@ -1,4 +1,5 @@
 #include "fs/store/txn.h"
+#include "fs/store/seal.h"
 
 #include "latchfs/crc32c.h"
 #include "latchfs/err.h"
@@ -86,9 +87,10 @@ int txn_commit(struct txn *t, uint64_t *reserved)
     struct file *f = t->f;
     uint64_t held = *reserved;
     *reserved = 0;
-    if (t->items.bad) {
+    int bad = t->items.bad ? LFS_ERR_MISUSE : t->opens ? seal_check_change(f) : 0;
+    if (bad) {
         journal_unreserve(f->n->vol->journal, held);
-        return LFS_ERR_MISUSE;
+        return bad;
     }
     if (f->n->vol->opt.bypass_journal) {
         journal_unreserve(f->n->vol->journal, held);

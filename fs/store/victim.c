@@ -17,8 +17,6 @@ int victim_get(const struct entry *e, const struct stat *st, struct victim *w)
     w->n = node_find(v, st);
     if (!w->n)
         return 0;
-    if (!w->last && S_ISREG(st->st_mode))
-        home_remember(w->n);
     if (w->n->refs > 1 && !fd_pin(w->n)) {
         tmp_name(v, w->tmp);
         int r = place_new(v->root, w->tmp, &w->grave);
@@ -32,6 +30,9 @@ int victim_get(const struct entry *e, const struct stat *st, struct victim *w)
     /* From here on the inode's number may serve again, so that the node must not be found by it. */
     if (w->last)
         w->n->removed = true;
+    w->stays = !w->last && S_ISREG(st->st_mode);
+    if (w->stays)
+        home_unlink_begin(w->n);
     return 0;
 }
 
@@ -71,6 +72,8 @@ void victim_put(struct victim *w)
 {
     if (!w->n)
         return;
+    if (w->stays)
+        home_unlink_end(w->n);
     place_release(w->n->vol, &w->grave);
     if (w->gone && w->last && S_ISREG(w->n->type))
         file_removed(w->n, w->dir);

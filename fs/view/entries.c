@@ -76,18 +76,16 @@ size_t link_target_length(int dirfd, const char *name, const struct stat *st)
     return n > 0 ? (size_t)n : 0;
 }
 
-/* What kind and name say in the directory dirfd. *foreign as of source_stat. */
-static int see(const struct view *v, int dirfd, enum vkind kind, const char *name, struct sight *out,
-               bool *foreign)
+/* What kind and name say in the directory dirfd. */
+static int see(const struct view *v, int dirfd, enum vkind kind, const char *name, struct sight *out)
 {
     struct stat dir;
     int r = 0;
-    *foreign = false;
     *out = (struct sight){0};
     if (kind == V_KEYSTORE)
         return stat(v->config, &out->st) ? -errno : 0;
     if (kind != V_DIRREC && kind != V_NAMECAR && kind != V_JOURNAL) {
-        r = source_stat(v, dirfd, name, &out->st, foreign);
+        r = source_stat(v, dirfd, name, &out->st);
         if (!r && S_ISLNK(out->st.st_mode))
             out->target_len = link_target_length(dirfd, name, &out->st);
         return r;
@@ -113,7 +111,7 @@ void entry_show(struct vnode *n, const struct sight *seen, struct stat *st)
     st->st_ino = vnode_ino(n);
     st->st_nlink = 1; /* other names of the file are files of their own here */
     if (n->kind == V_FILE) {
-        uint64_t size = vnode_show(n, (uint64_t)st->st_size), length = content_length(size);
+        uint64_t size = vnode_size(n, (uint64_t)st->st_size), length = content_length(size);
         st->st_blocks += (blkcnt_t)((length - size) / 512);
         st->st_size = (off_t)length;
     } else if (n->kind == V_LINK) {
@@ -129,13 +127,10 @@ void entry_show(struct vnode *n, const struct sight *seen, struct stat *st)
 int entry_stat(struct view *v, struct vnode *n, struct stat *st)
 {
     struct sight seen = {0};
-    bool foreign;
     AUTO_CLOSE int dirfd = source_open(v, n->parent ? n->parent : n, O_PATH | O_DIRECTORY);
     if (dirfd < 0)
         return dirfd;
-    int r = n->parent                ? see(v, dirfd, n->kind, n->name, &seen, &foreign)
-            : fstat(dirfd, &seen.st) ? -errno
-                                     : 0;
+    int r = n->parent ? see(v, dirfd, n->kind, n->name, &seen) : fstat(dirfd, &seen.st) ? -errno : 0;
     if (!r && !type_fits(n->kind, seen.st.st_mode))
         r = -ESTALE;
     if (!r)
@@ -226,10 +221,9 @@ static int resolve(struct view *v, const struct view_keys *k, const struct vnode
 static int take_plain(struct view *v, const struct vnode *dir, int dirfd, struct entry *e)
 {
     struct sight plain;
-    bool foreign;
     if (source_is_foreign(v, dirfd))
         return -ENOENT;
-    int r = see(v, dirfd, V_FILE, e->name, &plain, &foreign);
+    int r = see(v, dirfd, V_FILE, e->name, &plain);
     if (r)
         return r;
     if (source_hides(v, dir, e->name, S_ISDIR(plain.st.st_mode)))
@@ -245,7 +239,6 @@ static int take_plain(struct view *v, const struct vnode *dir, int dirfd, struct
 int entry_find(struct view *v, const struct view_keys *k, const struct vnode *dir, const char *stored,
                struct entry *out)
 {
-    bool foreign;
     int r = resolve(v, k, dir, stored, &out->kind, out->name);
     if (r)
         return r;
@@ -255,7 +248,7 @@ int entry_find(struct view *v, const struct view_keys *k, const struct vnode *di
     if (out->name[0])
         r = take_plain(v, dir, dirfd, out);
     if (!r && (!out->name[0] || out->kind == V_NAMECAR))
-        r = see(v, dirfd, out->kind, out->name, &out->seen, &foreign);
+        r = see(v, dirfd, out->kind, out->name, &out->seen);
     if (!r)
         view_id(k, vkind_id(out->kind), dir->id, out->name, out->id);
     return r;

@@ -17,6 +17,7 @@
 #define RACY_NS 100000000
 /* A read of at most this much that follows no other one is made by itself, without its group. */
 #define ALONE_BYTES (16 * PAGE_BYTES)
+_Static_assert(ALONE_BYTES + 2 * PAGE_BYTES <= CIPHER_BYTES, "it may begin and end within a page");
 
 struct handle {
     struct view *v;
@@ -35,14 +36,6 @@ struct handle {
 };
 
 /* ---- opening ---- */
-
-/* A file that grew since its size was told keeps that size while it is open: who has asked for the size first
- * then gets a whole file. One that shrank cannot. */
-static uint64_t size_to_show(struct vnode *n, const struct stat *st)
-{
-    uint64_t shown = vnode_shown(n), size = (uint64_t)st->st_size;
-    return shown < size ? shown : size;
-}
 
 static bool is_racy(const struct stat *st)
 {
@@ -78,19 +71,24 @@ static int open_paged(struct handle *h, const struct stat *st)
 static int open_file(struct handle *h, const struct view_keys *k, struct scratch *s)
 {
     struct stat st;
-    h->c.fd = source_open(h->v, h->node, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+    h->c.fd = source_open(h->v, h->node, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_NOATIME);
+    if (h->c.fd == -EPERM) /* only the owner may leave the access time alone */
+        h->c.fd = source_open(h->v, h->node, O_RDONLY | O_NONBLOCK | O_NOCTTY);
     if (h->c.fd < 0)
         return h->c.fd;
     if (fstat(h->c.fd, &st))
         return -errno;
     if (!S_ISREG(st.st_mode))
         return -ESTALE;
-    h->c.size = size_to_show(h->node, &st);
+    h->c.size = (uint64_t)st.st_size;
     memcpy(h->c.id, h->node->id, ID_BYTES);
     memcpy(h->c.home, h->node->parent->id, ID_BYTES);
     if (h->c.size > FILE_SIZE_MAX)
         return -EFBIG;
-    return content_is_inline(h->c.size) ? open_inline(h, k, s) : open_paged(h, &st);
+    int r = content_is_inline(h->c.size) ? open_inline(h, k, s) : open_paged(h, &st);
+    if (!r)
+        vnode_pin(h->node, h->c.size);
+    return r;
 }
 
 static void handle_free(struct handle *h)
@@ -117,8 +115,6 @@ int handle_open(struct view *v, const struct view_keys *k, struct scratch *s, st
         handle_free(h);
         return r;
     }
-    if (n->kind == V_FILE)
-        vnode_pin(n, h->c.size);
     vnode_hold(v->nodes, n); /* the kernel's forgetting may overtake its release */
     atomic_fetch_add(&v->open_files, 1);
     *out = h;
@@ -228,15 +224,15 @@ static int get_group(struct handle *h, const struct view_keys *k, struct scratch
 static int read_alone(struct handle *h, const struct view_keys *k, struct scratch *s, uint64_t group,
                       uint64_t from, size_t len, uint8_t *out)
 {
-    uint8_t cipher[ALONE_BYTES + 2 * PAGE_BYTES], records[(ALONE_BYTES / PAGE_BYTES + 2) * RECORD_BYTES];
+    uint8_t records[CIPHER_BYTES / PAGE_BYTES * RECORD_BYTES];
     uint64_t data = content_group_offset(group) + PAGE_BYTES;
     uint64_t page = (from - data) / PAGE_BYTES, last = (from + len - 1 - data) / PAGE_BYTES;
     int r = content_chunks(&h->c, k, s->aead, content_group_first(group) + page, (unsigned)(last - page + 1),
-                           s->plain, cipher, records);
+                           s->plain, s->cipher, records);
     if (!r)
         r = account(h, group);
     if (!r)
-        memcpy(out, cipher + (from - data - page * PAGE_BYTES), len);
+        memcpy(out, s->cipher + (from - data - page * PAGE_BYTES), len);
     return r;
 }
 

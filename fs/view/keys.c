@@ -57,6 +57,7 @@ static int take(struct keys *k)
         view_id(keys, VIEW_ID_ROOT, keys->volume_id, "", root->id);
     memcpy(k->pd_id, set->pd_id, ID_BYTES);
     view_set_keys(k->v, keys);
+    view_wipe_stack();
     int64_t now = view_now();
     k->held = true;
     k->barred = false;

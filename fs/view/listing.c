@@ -57,26 +57,33 @@ static int list_sidecars(struct view *v, struct listing *l, const struct view_ke
     return r;
 }
 
+/* The type, and of a link all. What may not be looked at is listed; looking at it is then the error. */
+static int look_at(const struct view *v, int dirfd, const struct dirent *d, struct stat *st)
+{
+    *st = (struct stat){.st_mode = DTTOIF(d->d_type)};
+    if (d->d_type != DT_UNKNOWN && d->d_type != DT_LNK && !v->one_file_system)
+        return 0;
+    int r = source_stat(v, dirfd, d->d_name, st);
+    return r == -EACCES && d->d_type != DT_UNKNOWN ? 0 : r;
+}
+
 /* What vanished meanwhile, or has a name longer than any of ours, is left out. */
 static int list_plain(struct view *v, struct listing *l, const struct view_keys *k, const struct vnode *dir,
                       int dirfd, const struct dirent *d)
 {
-    struct stat st = {.st_mode = DTTOIF(d->d_type)};
+    struct stat st;
     struct cipher_name cn;
-    bool foreign;
     if (source_hides(v, dir, d->d_name, d->d_type == DT_DIR))
         return 0;
-    if (d->d_type == DT_UNKNOWN || d->d_type == DT_LNK || v->one_file_system) {
-        int r = source_stat(v, dirfd, d->d_name, &st, &foreign);
-        if (r)
-            return r == -ENOENT || r == -EACCES ? 0 : r;
-        if (source_hides(v, dir, d->d_name, S_ISDIR(st.st_mode)))
-            return 0;
-    }
+    int r = look_at(v, dirfd, d, &st);
+    if (r)
+        return r == -ENOENT ? 0 : r;
+    if (d->d_type == DT_UNKNOWN && source_hides(v, dir, d->d_name, S_ISDIR(st.st_mode)))
+        return 0;
     if (name_encrypt(&k->names, dir->id, d->d_name, &cn))
         return 0;
     enum vkind kind = vkind_of_mode(st.st_mode);
-    int r = list(l, k, dir, kind, st.st_mode, d->d_name, cn.stored);
+    r = list(l, k, dir, kind, st.st_mode, d->d_name, cn.stored);
     return r ? r : list_sidecars(v, l, k, dir, dirfd, d->d_name, &cn, &st);
 }
 

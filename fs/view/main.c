@@ -2,6 +2,7 @@
  * end, takes it down in the reverse order. */
 #include "config.h"
 #include "fs/view/keys.h"
+#include "fs/view/mounts.h"
 #include "fs/view/ops.h"
 #include "fs/view/options.h"
 #include "fs/view/prune.h"
@@ -11,6 +12,7 @@
 #include "latchfs/io.h"
 #include "latchfs/keystore.h"
 #include "latchfs/log.h"
+#include "latchfs/unmount.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -278,19 +280,10 @@ static int set_up(struct parts *p, const struct options *o)
 
 /* ---- the view's life ---- */
 
-/* The kernel's answer to this stat comes from the workers. */
-static void learn_own_device(struct view *v)
-{
-    struct stat st;
-    if (stat(v->mountpoint, &st) == 0)
-        atomic_store(&v->own_dev, st.st_dev);
-}
-
 static void live(struct parts *p)
 {
     struct pollfd f[2] = {{.fd = workers_done_fd(p->workers), .events = POLLIN},
                           {.fd = p->signals, .events = POLLIN}};
-    learn_own_device(p->v);
     background_report(&p->report, LFS_EXIT_OK);
     log_info("%s: its view is mounted on %s", p->v->plain, p->v->mountpoint);
     while (poll(f, 2, -1) < 0 && errno == EINTR)
@@ -299,14 +292,34 @@ static void live(struct parts *p)
              (unsigned long long)vtable_peak(p->v->nodes));
 }
 
-/* Unmounting comes first, while requests are still answered: of a busy mount the name goes. */
+static bool connection_is_over(struct fuse_session *se)
+{
+    struct pollfd p = {.fd = fuse_session_fd(se)};
+    return poll(&p, 1, 0) == 1 && (p.revents & POLLERR);
+}
+
+/* While requests are still answered. A mount that is in use leaves the tree, and ends with this process. */
+static void unmount(const struct parts *p)
+{
+    const char *at = p->v->mountpoint;
+    if (!p->mounted || connection_is_over(p->se) || !mounts_view_at(at))
+        return;
+    int r = unmount_path(at, false);
+    if (r == -EBUSY)
+        r = unmount_path(at, true);
+    if (r)
+        log_error("%s: cannot unmount: %s", at, lfs_strerror(r));
+}
+
 static void take_down(struct parts *p)
 {
     prune_free(p->prune);
-    if (p->mounted)
-        fuse_session_unmount(p->se);
+    unmount(p);
     workers_free(p->workers);
     keys_free(p->keys);
+    /* Of a live connection libfuse would unmount the path, whatever is mounted there by now. */
+    if (p->mounted && connection_is_over(p->se))
+        fuse_session_unmount(p->se);
     if (p->se)
         fuse_session_destroy(p->se);
     lfs_close_fd(&p->signals);

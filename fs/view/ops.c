@@ -28,6 +28,11 @@ fuse_ino_t ops_ino(const struct view *v, const struct vnode *n)
     return n == vtable_root(v->nodes) ? FUSE_ROOT_ID : (fuse_ino_t)n;
 }
 
+double ops_attr_seconds(const struct stat *st)
+{
+    return S_ISREG(st->st_mode) ? 0.0 : CACHE_SECONDS;
+}
+
 void ops_reply_err(fuse_req_t req, int err)
 {
     fuse_reply_err(req, lfs_errno(err));
@@ -82,8 +87,10 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
         ops_reply_err(req, r);
         return;
     }
-    struct fuse_entry_param e = {
-        .ino = ops_ino(v, n), .attr = st, .attr_timeout = CACHE_SECONDS, .entry_timeout = CACHE_SECONDS};
+    struct fuse_entry_param e = {.ino = ops_ino(v, n),
+                                 .attr = st,
+                                 .attr_timeout = ops_attr_seconds(&st),
+                                 .entry_timeout = CACHE_SECONDS};
     /* An interrupted caller never learns of the node, and will not forget it. */
     if (fuse_reply_entry(req, &e))
         vnode_forget(v->nodes, n, 1);
@@ -132,7 +139,7 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
     if (r)
         ops_reply_err(req, r);
     else
-        fuse_reply_attr(req, &st, CACHE_SECONDS);
+        fuse_reply_attr(req, &st, ops_attr_seconds(&st));
 }
 
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)

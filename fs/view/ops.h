@@ -16,6 +16,10 @@ fuse_ino_t ops_ino(const struct view *v, const struct vnode *n);
 
 /* ---- for more than one file ---- */
 
+/* Attributes of files are asked for each time: with a size of a second ago the kernel would show another file
+ * than the one that is open. */
+double ops_attr_seconds(const struct stat *st);
+
 struct view *ops_view(fuse_req_t req);
 void ops_reply_err(fuse_req_t req, int err); /* of the store's two ranges; 0: success without data */
 

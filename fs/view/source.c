@@ -1,5 +1,6 @@
 #include "fs/view/source.h"
 
+#include "fs/view/mounts.h"
 #include "latchfs/buf.h"
 
 #include <errno.h>
@@ -48,28 +49,43 @@ int source_open(const struct view *v, const struct vnode *n, int flags)
     return fd == -ELOOP ? -ESTALE : fd; /* a link stands now where a directory was */
 }
 
-static bool is_own(const struct view *v, const struct stat *st)
+/* A view in a view would lead back here, for ever. The table of mounts is long to read, so the answer holds
+ * for a second. */
+static bool is_view(dev_t dev)
 {
-    return st->st_dev == (dev_t)atomic_load(&v->own_dev);
+    static _Thread_local struct {
+        dev_t dev;
+        int64_t until;
+        bool is_view;
+    } last;
+    if (last.dev != dev || view_now() > last.until) {
+        last.is_view = mounts_view_dev(dev);
+        last.dev = dev;
+        last.until = view_now() + 1000;
+    }
+    return last.is_view;
 }
 
-int source_stat(const struct view *v, int dirfd, const char *name, struct stat *st, bool *foreign)
+static bool is_foreign(const struct view *v, dev_t dev)
+{
+    return dev != v->root_dev && (v->one_file_system || is_view(dev));
+}
+
+int source_stat(const struct view *v, int dirfd, const char *name, struct stat *st)
 {
     struct stat found;
     if (fstatat(dirfd, name, &found, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT))
         return -errno;
-    bool other = v->one_file_system && found.st_dev != v->root_dev;
-    if (is_own(v, &found) || (other && !S_ISDIR(found.st_mode)))
+    if (!S_ISDIR(found.st_mode) && is_foreign(v, found.st_dev))
         return -ENOENT;
     *st = found;
-    *foreign = other;
     return 0;
 }
 
 bool source_is_foreign(const struct view *v, int dirfd)
 {
     struct stat st;
-    return v->one_file_system && (fstat(dirfd, &st) || st.st_dev != v->root_dev);
+    return fstat(dirfd, &st) || is_foreign(v, st.st_dev);
 }
 
 static bool ends_with(const char *path, const char *name)

@@ -2,6 +2,11 @@
 
 #include "latchfs/secret.h"
 
+#include <sodium.h>
+
+/* More than the deepest call below an operation takes. */
+#define STACK_BYTES (48u * 1024)
+
 int64_t view_now(void)
 {
     struct timespec t;
@@ -20,8 +25,14 @@ const struct view_keys *view_enter(struct view *v)
     return k;
 }
 
+void view_wipe_stack(void)
+{
+    sodium_stackzero(STACK_BYTES);
+}
+
 void view_leave(struct view *v)
 {
+    view_wipe_stack();
     pthread_rwlock_unlock(&v->gate);
 }
 

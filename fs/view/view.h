@@ -30,7 +30,6 @@ struct view {
     struct longnames *longnames;
     int crowded;                 /* eventfd: there are more nodes than most_nodes */
     _Atomic uint64_t most_nodes; /* 0: not known yet */
-    _Atomic uint64_t own_dev;    /* of the mount itself, 0 until it is known */
     _Atomic uint64_t open_files;
     _Atomic int64_t used_at; /* last use of the keys, milliseconds of view_now */
 
@@ -41,6 +40,9 @@ struct view {
 /* The keys, for as long as the caller needs; NULL: locked, and nothing to leave. */
 const struct view_keys *view_enter(struct view *v);
 void view_leave(struct view *v);
+
+/* Overwrites what calls that used keys have left on this thread's stack. view_leave does it, too. */
+void view_wipe_stack(void);
 
 /* Milliseconds of a clock that counts while the machine sleeps. */
 int64_t view_now(void);

@@ -68,7 +68,6 @@ static struct vnode *make(struct vnode *parent, enum vkind kind, const char *nam
         return NULL;
     n->parent = parent;
     n->kind = (uint8_t)kind;
-    n->shown = SIZE_UNKNOWN;
     memcpy(n->name, name, len);
     return n;
 }
@@ -226,20 +225,10 @@ size_t vtable_some(struct vtable *t, struct vnode **out, size_t max)
 
 static pthread_mutex_t pin_lock = PTHREAD_MUTEX_INITIALIZER;
 
-uint64_t vnode_show(struct vnode *n, uint64_t size)
+uint64_t vnode_size(struct vnode *n, uint64_t size)
 {
     pthread_mutex_lock(&pin_lock);
-    if (!n->pins)
-        n->shown = size;
-    size = n->shown;
-    pthread_mutex_unlock(&pin_lock);
-    return size;
-}
-
-uint64_t vnode_shown(struct vnode *n)
-{
-    pthread_mutex_lock(&pin_lock);
-    uint64_t size = n->shown;
+    size = n->pins ? n->open_size : size;
     pthread_mutex_unlock(&pin_lock);
     return size;
 }
@@ -248,7 +237,7 @@ void vnode_pin(struct vnode *n, uint64_t size)
 {
     pthread_mutex_lock(&pin_lock);
     n->pins++;
-    n->shown = size;
+    n->open_size = size;
     pthread_mutex_unlock(&pin_lock);
 }
 

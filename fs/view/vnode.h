@@ -25,12 +25,11 @@ struct vnode {
     uint64_t lookups;     /* of the kernel */
     uint64_t children;    /* nodes whose parent it is */
     uint64_t pins;        /* open files of it, guarded by pin_lock of vnode.c, as the next one */
-    uint64_t shown;       /* of a file: plain size that was last told; SIZE_UNKNOWN */
+    uint64_t open_size;   /* of an open file: plain size at its last opening */
     uint8_t id[ID_BYTES];
     uint8_t kind; /* enum vkind */
     char name[];  /* plaintext */
 };
-#define SIZE_UNKNOWN UINT64_MAX
 
 enum vkind vkind_of_mode(mode_t mode);
 enum view_id vkind_id(enum vkind kind);
@@ -57,8 +56,7 @@ uint64_t vtable_peak(struct vtable *t);
 
 /* The plain size of a file that the view tells: size, or while it is open that of the last opening, so that
  * what fstat says and what a read gives are one file. */
-uint64_t vnode_show(struct vnode *n, uint64_t size);
-uint64_t vnode_shown(struct vnode *n);
+uint64_t vnode_size(struct vnode *n, uint64_t size);
 void vnode_pin(struct vnode *n, uint64_t size);
 void vnode_unpin(struct vnode *n);
 

@@ -33,6 +33,7 @@ static void scratch_clear(void)
         sodium_memzero(mine.plain, GROUP_PLAIN_BYTES);
     free(mine.plain);
     free(mine.reply);
+    free(mine.cipher);
     mine = (struct scratch){0};
 }
 
@@ -40,9 +41,11 @@ struct scratch *scratch_get(void)
 {
     if (mine.aead)
         return &mine;
-    mine = (struct scratch){
-        .aead = aead_new(), .plain = malloc(GROUP_PLAIN_BYTES), .reply = malloc(REQUEST_BYTES_MAX)};
-    if (mine.aead && mine.plain && mine.reply)
+    mine = (struct scratch){.aead = aead_new(),
+                            .plain = malloc(GROUP_PLAIN_BYTES),
+                            .cipher = malloc(CIPHER_BYTES),
+                            .reply = malloc(REQUEST_BYTES_MAX)};
+    if (mine.aead && mine.plain && mine.cipher && mine.reply)
         return &mine;
     scratch_clear();
     return NULL;

@@ -9,11 +9,13 @@
 #include <fuse3/fuse_lowlevel.h>
 
 #define REQUEST_BYTES_MAX (1u << 20) /* data of one READ */
+#define CIPHER_BYTES (18 * PAGE_BYTES)
 
 struct scratch {
     struct aead *aead;
-    uint8_t *plain; /* GROUP_PLAIN_BYTES */
-    uint8_t *reply; /* REQUEST_BYTES_MAX */
+    uint8_t *plain;  /* GROUP_PLAIN_BYTES */
+    uint8_t *cipher; /* CIPHER_BYTES */
+    uint8_t *reply;  /* REQUEST_BYTES_MAX */
 };
 
 /* This thread's own; NULL when memory is out. */

@@ -5,7 +5,9 @@
  * parents, file keys, seals, and on request every chunk, attribute and link target. It runs beside a mount's
  * own work (it takes the same locks as a read) as well as on a volume opened read-only.
  *
- * Nothing is changed without CHECK_REPAIR. Findings come from any worker, one at a time.
+ * Nothing is changed without CHECK_REPAIR. lost+found is a directory like any other, at the top of the
+ * protected directory that the damaged thing belongs to; what no key opens goes to latchfs.lost in the
+ * volume's root, which is no part of the tree. Findings come from any worker, one at a time.
  */
 #ifndef LATCHFS_CHECK_H
 #define LATCHFS_CHECK_H
@@ -29,13 +31,13 @@ enum check_kind {
     CHECK_BAD_SIDECAR,     /* it does not fit its entry */
     CHECK_MISSING_RECORD,  /* a directory without latchfs.dir */
     CHECK_BAD_RECORD,      /* it does not parse, does not authenticate, or names another parent or name */
-    CHECK_DUPLICATE_ID,    /* two directories or files with one id; a warning where one is a copy of the other */
-    CHECK_BAD_HEADER,      /* of a file */
-    CHECK_BAD_LENGTH,      /* too short for what its header says */
-    CHECK_TAIL,            /* longer than its header says: never committed */
-    CHECK_ZERO_PAGE,       /* content that never reached the disk: reads as empty */
-    CHECK_BAD_LINK,        /* a symbolic link's target */
-    CHECK_BAD_KEYSTORE,    /* latchfs.ini or its .bak */
+    CHECK_DUPLICATE_ID, /* two directories or files with one id; a warning where one is a copy of the other */
+    CHECK_BAD_HEADER,   /* of a file */
+    CHECK_BAD_LENGTH,   /* too short for what its header says */
+    CHECK_TAIL,         /* longer than its header says: never committed */
+    CHECK_ZERO_PAGE,    /* content that never reached the disk: reads as empty */
+    CHECK_BAD_LINK,     /* a symbolic link's target */
+    CHECK_BAD_KEYSTORE, /* latchfs.ini or its .bak */
     CHECK_JOURNAL_MISSING, /* or unreadable */
     CHECK_JOURNAL_UNCLEAN, /* entries wait for the next mount */
     CHECK_FOREIGN_TYPE,    /* a directory where a file should be, and the like */
@@ -56,9 +58,10 @@ struct check_finding {
     enum check_severity severity;
     const char *cipher_path; /* relative to the volume, "" for its root */
     const char *plain_path;  /* relative to the volume's root; NULL where it is not known */
-    uint64_t offset, length; /* of plaintext, for CHECK_BAD_CHUNK, CHECK_BAD_LENGTH, CHECK_IO of content; else 0 */
-    int err;                 /* what a reader gets, or 0 */
-    const char *repair;      /* what --repair did or would do, in a few words; NULL: nothing can be done */
+    /* Of plaintext, for CHECK_BAD_CHUNK, CHECK_BAD_LENGTH and CHECK_IO of content; else 0. */
+    uint64_t offset, length;
+    int err;            /* what a reader gets, or 0 */
+    const char *repair; /* what --repair did or would do, in a few words; NULL: nothing can be done */
     bool repaired;
     const char *moved_to; /* plaintext path in lost+found, or ciphertext path without keys; or NULL */
 };
@@ -74,7 +77,7 @@ enum check_flags {
     CHECK_CONTENTS = 1,   /* read and authenticate everything */
     CHECK_REPAIR = 2,     /* the volume must be opened for writing, and not be mounted by others */
     CHECK_CUT_TAILS = 4,  /* with CHECK_REPAIR: a damaged tail is cut before its first unreadable chunk */
-    CHECK_LOST_FOUND = 8, /* with CHECK_REPAIR: the unreadable goes to lost+found in the volume's root */
+    CHECK_LOST_FOUND = 8, /* with CHECK_REPAIR: the unreadable goes to lost+found */
 };
 
 struct check_options {
@@ -82,17 +85,23 @@ struct check_options {
     const char *subtree;       /* ciphertext path below which to look, or NULL */
     unsigned workers;          /* 0: two; 8 at most */
     uint64_t bytes_per_second; /* 0: no limit */
-    /* Where an earlier check stopped, as its check_position said, or NULL. Entries before it are passed by.
-     */
+    /* Where an earlier check stopped, as position told it, or NULL. Entries before it are passed by: the walk
+     * takes a directory's entries by the bytes of their stored names, so a place stays one when files come
+     * and go. It is a ciphertext path, and inside of a large file that, two slashes and a chunk. */
     const char *resume;
     const atomic_bool *stop; /* or NULL: -EINTR soon after it is set */
     void (*finding)(const struct check_finding *f, void *arg);
     void (*progress)(const struct check_progress *p, void *arg); /* or NULL; every 200 ms at most */
-    void (*position)(const char *where, const struct check_progress *, void *arg); /* or NULL; now and then */
+    /* Or NULL; now and then, and at the end. Everything before where was looked at; the progress is of that
+     * alone. */
+    void (*position)(const char *where, const struct check_progress *, void *arg);
     void *arg;
 };
 
-/* 0 when the check went through, whatever it found (out->damage tells); else why it could not go on. */
+/* 0 when the check went through, whatever it found (out->damage tells); else why it could not go on: -EINTR,
+ * LFS_ERR_NOKEY (the volume was locked), -ENOENT (subtree), -ENOMEM. check_structure repairs nothing
+ * (LFS_ERR_MISUSE). check_volume with CHECK_REPAIR: -EROFS unless the volume is open for writing; open it
+ * with volume_options.damaged_root, so that the root's record can be mended too. */
 int check_structure(const char *volume_path, const struct check_options *o, struct check_progress *out);
 int check_volume(struct volume *v, const struct check_options *o, struct check_progress *out);
 

@@ -24,6 +24,7 @@ int rangeset_remove(struct rangeset *s, uint64_t lo, uint64_t hi);
 int rangeset_merge(struct rangeset *into, const struct rangeset *from);
 bool rangeset_has(const struct rangeset *s, uint64_t v);
 bool rangeset_meets(const struct rangeset *s, uint64_t lo, uint64_t hi); /* any of [lo, hi) in the set */
-void rangeset_clear(struct rangeset *s);                                 /* frees; the set is empty */
+uint64_t rangeset_end(const struct rangeset *s, uint64_t v); /* of the range that v is in, else v */
+void rangeset_clear(struct rangeset *s);                     /* frees; the set is empty */
 
 #endif

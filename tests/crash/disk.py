@@ -113,7 +113,7 @@ class Image:
                         os.setxattr(full, key, value)
                 mode = self.names.modes.get(inode, inode.mode)
                 os.chmod(full, statmod.S_IMODE(mode) or 0o755)
-            shown.append(b"%d %s\n" % (inode.ino, name))
+            shown.append(b"%d %s\n" % (inode.ino or 0, name))
         for d, entries in self.names.dirs.items():
             self.write_links(path, d, entries)
         for inode, name in self.names.inodes(self.root).items():

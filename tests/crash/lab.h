@@ -58,10 +58,11 @@ void op_setxattr(struct lab *l, const char *path, const char *name, size_t len);
 void op_removexattr(struct lab *l, const char *path, const char *name); /* of which there is one */
 void op_chmod(struct lab *l, const char *path, mode_t mode);
 void op_protect(struct lab *l, const char *path);
-void op_seal(struct lab *l);                                    /* a checkpoint, and every seal that waits */
+void op_seal(struct lab *l);      /* a checkpoint, and every seal that waits */
+void op_seal_idle(struct lab *l); /* what the flusher does for files that have been idle */
 void op_freeze(struct lab *l, void (*meanwhile)(struct lab *l)); /* meanwhile only reads */
-void op_checkpoint(struct lab *l); /* everything durable and in place */
-void op_round(struct lab *l);      /* what the flusher does once in a while */
+void op_checkpoint(struct lab *l);                               /* everything durable and in place */
+void op_round(struct lab *l);                                    /* what the flusher does once in a while */
 
 /* A new version of the directory key, and a rotation to it: of headers, or with data of everything. meanwhile
  * is called at every step, where programs would run; with stop_at the rotation ends at that step, and the
@@ -74,7 +75,36 @@ bool op_exists(struct lab *l, const char *path);
 /* The node at a path, with a reference. */
 struct node *lab_node(struct volume *v, const char *path);
 
-/* ---- workloads.c ---- */
+/* ---- workloads*.c ---- */
+
+/* Now and then one of the things that make content durable or put it in place. */
+void lab_settle(struct lab *l, const char *path, unsigned every);
+
+void w_overwrite(struct lab *l);
+void w_append(struct lab *l);
+void w_grow(struct lab *l);
+void w_truncating(struct lab *l);
+void w_punch(struct lab *l);
+void w_small(struct lab *l);
+void w_saving(struct lab *l);
+void w_tree(struct lab *l);
+void w_names(struct lab *l);
+void w_moves(struct lab *l);
+void w_links(struct lab *l);
+void w_removing(struct lab *l);
+void w_hints(struct lab *l);
+void w_remount(struct lab *l);
+void w_wrap(struct lab *l);
+void w_fresh(struct lab *l);
+void w_mixed(struct lab *l);
+void w_threads(struct lab *l);
+void w_rewrap(struct lab *l);
+void w_reencrypt(struct lab *l);
+void w_xattrs(struct lab *l);
+void w_seals(struct lab *l);
+void w_protects(struct lab *l);
+void w_dirnames(struct lab *l);
+void w_freezing(struct lab *l);
 
 struct workload {
     const char *name;

@@ -1,6 +1,7 @@
 #include "lab.h"
 
 #include "fs/store/file.h"
+#include "fs/store/seal.h"
 #include "latchfs/err.h"
 #include "trace.h"
 
@@ -347,6 +348,13 @@ void op_seal(struct lab *l)
     struct op op = begin(l, "checkpoint", "", "", 0, 0, NULL, 0);
     int r = volume_checkpoint(l->v);
     end(&op, r ? r : volume_seal_all(l->v));
+}
+
+void op_seal_idle(struct lab *l)
+{
+    struct seal_turn t = {.before = INT64_MAX, .files = SIZE_MAX, .pages = UINT64_MAX};
+    struct op op = begin(l, "round", "", "", 0, 0, NULL, 0);
+    end(&op, seal_run_turn(l->v, &t));
 }
 
 static void mark(const char *text)

@@ -53,6 +53,18 @@ EXPORT int open(const char *path, int flags, ...)
 }
 ALIAS("open") int open64(const char *path, int flags, ...);
 
+/* What fortified calls without a mode become. */
+EXPORT int __openat64_2(int dirfd, const char *path, int flags);
+EXPORT int __openat64_2(int dirfd, const char *path, int flags)
+{
+    return do_open(dirfd, path, flags, 0);
+}
+EXPORT int __open64_2(const char *path, int flags);
+EXPORT int __open64_2(const char *path, int flags)
+{
+    return do_open(AT_FDCWD, path, flags, 0);
+}
+
 static int made(long r, uint32_t type, int dirfd, const char *path, mode_t mode)
 {
     uint64_t dir;

@@ -5,7 +5,7 @@ import shutil
 from dataclasses import dataclass, field
 from typing import Callable
 
-from checkbox import CHUNK, LONG, about, damage, kinds
+from checkbox import CHUNK, LONG, damage, kinds
 from clibox import flip
 from harness import CORRUPT, OK
 
@@ -96,6 +96,10 @@ CASES = [
     Case("changed sidecar", lambda m: flip(sidecar(m), 5), "bad-sidecar"),
     Case("directory without record", lambda m: os.unlink(m.backing("one") / "latchfs.dir"), "missing-record", plain="one",
          others={"undecryptable-name"}),
+    Case("record of the root is gone", lambda m: os.unlink(m.path / "latchfs.dir"), "missing-record", plain="",
+         others={"undecryptable-name", "bad-record", "wrong-directory"}),
+    Case("record of the root is rubbish", lambda m: flip(m.path / "latchfs.dir", 0), "bad-record", plain="",
+         others={"undecryptable-name", "wrong-directory"}),
     Case("record of rubbish", lambda m: flip(m.backing("one") / "latchfs.dir", 0), "bad-record", plain="one"),
     Case("forged record", lambda m: flip(m.backing("one") / "latchfs.dir", 500), "bad-record", plain="one", since="headers"),
     Case("record twice", lambda m: shutil.copy(m.backing("one") / "latchfs.dir", m.backing("two") / "latchfs.dir"), "duplicate-id",
@@ -116,7 +120,7 @@ CASES = [
     Case("journal is gone", lambda m: os.unlink(m.path / "latchfs.journal"), "journal-missing"),
     Case("record is a directory", lambda m: to_directory(m.backing("one") / "latchfs.dir"), "foreign-type"),
     Case("name of elsewhere", lambda m: os.rename(m.backing("one/sub/file"), m.backing("two") / m.backing("one/sub/file").name),
-         "undecryptable-name", since="headers"),
+         "wrong-directory", others={"undecryptable-name"}),
     Case("directory of elsewhere", lambda m: swap(m.backing("one/sub"), m.backing("two/sub")), "bad-record"),
     Case("inline content", lambda m: flip(m.backing("inline"), 515), "bad-chunk", plain="inline", since="contents"),
     Case("chunk", lambda m: flip(m.backing("paged"), 4 * CHUNK + 9), "bad-chunk", since="contents"),

@@ -14,7 +14,8 @@ from harness import BUSY, IO, NOKEY, NOTVOLUME, OK, USAGE, WRONG_PASSPHRASE
 
 
 COMMANDS = ["init", "mount", "umount", "status", "slot", "passwd", "header",
-            "recipient", "protect", "rotate", "key", "backup", "shred", "approve", "lock", "unlock", "inspect", "fsck", "verify", "scrub", "version",
+            "recipient", "protect", "rotate", "key", "backup", "shred", "approve", "lock", "unlock", "inspect", "fsck", "verify", "scrub", "freeze", "thaw",
+            "path", "version",
             "help"]
 
 

@@ -99,6 +99,7 @@ def backing(volume):
 
 def copy_of(volume, where):
     subprocess.run(["cp", "-a", volume.path, where], check=True)
+    assert os.path.getsize(where / "latchfs.journal") == 2 * 4096, "not as after an unmount"
     return copied(volume, where)
 
 

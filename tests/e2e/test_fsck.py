@@ -7,8 +7,8 @@ import shutil
 import pytest
 
 import harness
-from checkbox import BIG, CHUNK, DOCUMENT, FINDING, LONG, RANGE, SUMMARY, Made, about, add_keyfile, damage, documented_words, kinds, snapshot, valid
-from clibox import Terminal, flip, refused
+from checkbox import CHUNK, DOCUMENT, FINDING, RANGE, SUMMARY, Made, about, add_keyfile, damage, documented_words, kinds, snapshot, valid
+from clibox import flip, refused
 from damages import CASES
 from fsbox import PLAIN
 from harness import BUSY, CORRUPT, IO, NOTVOLUME, OK, USAGE, WRONG_PASSPHRASE

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 import harness
-from checkbox import BIG, CHUNK, Made, about, add_keyfile, damage, kinds, valid
+from checkbox import CHUNK, Made, about, add_keyfile, damage, kinds, valid
 from clibox import flip, refused
 from fsbox import PLAIN
 from harness import BUSY, CORRUPT, FAILURE, NOKEY, OK

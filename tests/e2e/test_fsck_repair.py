@@ -6,8 +6,7 @@ import re
 
 import pytest
 
-import harness
-from checkbox import BIG, CHUNK, LONG, REPAIRED, Made, about, add_keyfile, damage, kinds, snapshot, valid
+from checkbox import BIG, CHUNK, LONG, REPAIRED, Made, about, add_keyfile, snapshot
 from clibox import flip, refused
 from damages import CASES
 from fsbox import PLAIN
@@ -55,19 +54,20 @@ def test_lost_and_found(copy, case):
     nothing more to do."""
     case.make(copy)
     options = [*ALL, "--ignore-journal"] if case.kind == "journal-missing" else ALL
-    before = damage(copy.found("--contents"))
+    before = [f["cipher_path"] for f in copy.found("--contents")["findings"] if f["severity"] == "damage"]
     shown = copy.found(*options)
     left = [f for f in shown["findings"] if f["severity"] == "damage" and not f["repaired"]]
     mended = [f for f in shown["findings"] if f["severity"] == "damage" and f["repaired"]]
     assert shown["exit"] == (CORRUPT if left else REPAIRED if mended else OK)
-    assert before <= {f["kind"] for f in shown["findings"]} | {"journal-missing"}
+    told = {f["cipher_path"] for f in shown["findings"]} | {"latchfs.journal"}
+    assert all(any(p == t or p.startswith(t + "/") for t in told) for p in before), (before, told)
     for f in shown["findings"]:
         assert f["moved_to"] is None or PLACES.match(f["moved_to"]), f
         if f["moved_to"] and not f["moved_to"].startswith("latchfs.lost"):
             assert not os.path.lexists(copy.path / f["cipher_path"]) or f["kind"] in ("missing-sidecar", "bad-sidecar")
     again = copy.found(*ALL)
     assert not [f for f in again["findings"] if f["repaired"]], "a second run had something to repair"
-    assert len([f for f in again["findings"] if f["severity"] == "damage"]) == len(left)
+    assert len([f for f in again["findings"] if f["severity"] == "damage"]) <= len(left)
     lost = {f["plain_path"] for f in shown["findings"] if f["plain_path"]}
     lost |= {"paged", "one/hard"} if lost & {"paged", "one/hard"} else set()
     lost |= {LONG} if "sidecar" in case.name else {"one/sub/file"} if case.name == "name of elsewhere" else set()

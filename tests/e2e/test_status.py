@@ -65,6 +65,7 @@ def test_last_replay(volume):
         assert read_file(m / "g") == b"y" * 9000
 
 
+@pytest.mark.heavy  # a library before the sanitizers' own does not start
 def test_failed_sync(volume, workdir):
     """The mount says why it takes no more changes, and the next one is whole."""
     marker = workdir / "broken"

@@ -13,7 +13,7 @@ import harness
 from checkbox import CHUNK, Made, add_keyfile, damage, snapshot, valid
 from clibox import flip, refused
 from fsbox import PLAIN
-from harness import BUSY, CORRUPT, FAILURE, NOKEY, NOTVOLUME, OK, USAGE
+from harness import CORRUPT, FAILURE, NOKEY, NOTVOLUME, OK, USAGE
 from syscalls import pattern, write_file
 
 pytestmark = pytest.mark.skipif(PLAIN, reason="about volumes")

@@ -370,23 +370,48 @@ def test_single_chunks_of_a_changed_file(view):
 
 
 def test_growth_while_open(view, workdir):
-    """A log that grows is backed up as it was when its size was asked."""
-    for size in (100, 3584, 10000, 200 * CHUNK + 5):
-        data = pattern(size, size)
-        write_file(view.plain / "log", data, os.O_TRUNC)
-        settle(view.plain / "log")
-        with view.mounted() as m:
-            path = view.stored(m, "log")
-            told = os.stat(path).st_size
-            with opened(view.plain / "log", os.O_WRONLY | os.O_APPEND) as out:
-                os.write(out, b"more" * 30000)
+    """A log that grows is backed up as it was when it was opened, and fstat says so."""
+    sizes = (100, 3584, 10000, 200 * CHUNK + 5)
+    for size in sizes:
+        write_file(view.plain / f"log{size}", pattern(size, size))
+        settle(view.plain / f"log{size}")
+    with view.mounted() as m:
+        for size in sizes:
+            path = view.stored(m, f"log{size}")
             fd, read = start_reading(path, 100)
-            assert os.fstat(fd).st_size == told
+            with opened(view.plain / f"log{size}", os.O_WRONLY | os.O_APPEND) as out:
+                os.write(out, b"more" * 30000)
+            assert os.fstat(fd).st_size == os.stat(path).st_size == backing_length(size)
             read = read_on(fd, read)
-            assert len(read) == told
-            assert view.decrypt(m, read, workdir / "scratch") == data
-            time.sleep(1.1)  # what the kernel keeps of the size
-            assert len(read_file(path)) == os.stat(path).st_size == backing_length(size + 120000)
+            assert len(read) == backing_length(size)
+            assert view.decrypt(m, read, workdir / "scratch") == pattern(size, size)
+            harness.wait_until(lambda: os.stat(path).st_size == backing_length(size + 120000), what="the new size to show")
+            assert len(read_file(path)) == backing_length(size + 120000)
+
+
+def test_many_changes_within_one_tick(view):
+    """Each opening shows the content of its time, also where time stamps are too coarse to tell."""
+    write_file(view.plain / "f", bytes(5 * CHUNK))
+    with view.mounted() as m:
+        path, seen = view.stored(m, "f"), set()
+        with opened(view.plain / "f", os.O_WRONLY) as out:
+            for i in range(100):
+                os.pwrite(out, b"%d" % i, 2 * CHUNK)
+                seen.add(read_file(path))
+        assert len(seen) == 100
+
+
+def test_another_file_takes_the_name(view, workdir):
+    """Saved by rename between the look at its size and the opening: the reader gets the whole new file."""
+    write_file(view.plain / "f", pattern(1, 5000))
+    with view.mounted() as m:
+        path = view.stored(m, "f")
+        assert os.stat(path).st_size == backing_length(5000)
+        write_file(view.plain / "new", pattern(2, 90000))
+        os.rename(view.plain / "new", view.plain / "f")
+        with opened(path, os.O_RDONLY) as fd:
+            assert os.fstat(fd).st_size == backing_length(90000)
+            assert view.decrypt(m, os.pread(fd, 1 << 20, 0), workdir / "scratch") == pattern(2, 90000)
 
 
 def test_cut_while_open(view):
@@ -562,6 +587,24 @@ def test_mount_point_inside(view, workdir):
         view.latch("umount", m).ok()
 
 
+def test_views_do_not_show_views(view, workdir):
+    """Two views of one directory, both inside it, would otherwise show each other without end."""
+    write_file(view.plain / "f", b"x")
+    places = [view.plain / "one", view.plain / "dir/two"]
+    for place in places:
+        os.makedirs(place)
+        view.latch("view", "--passphrase-file", view.passfile, view.plain, place).ok()
+    try:
+        assert names(view, places[0]) == {"f", "dir"}
+        assert names(view, places[1]) == {"f", "dir", "one"}
+        for place in places:  # latchfs.ini and .journal, f, and latchfs.dir: of the top, dir, and of the other view
+            assert sum(len(files) for _, _, files in os.walk(place)) == 6
+            view.read_by_reader(place, workdir / place.name).ok()
+    finally:
+        for place in places:
+            view.latch("umount", place).ok()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts")
 def test_one_file_system(view, workdir):
     other = view.plain / "other"
@@ -623,6 +666,48 @@ def test_lock_and_unlock(filled):
             harness.wait_until(lambda: errno_of(os.listdir, m) == 0, what="the view to get its keys")
             assert len(os.pread(fd, 100, 0)) == 100
         assert tree(m, inodes=True) == before
+
+
+def keys_of(view, m, monkeypatch):
+    """Every kind of key that a view has, by name."""
+    import latchread
+
+    class WithNameKey(latchread.Protected):
+        def __init__(self, pd, keys, name_key, least, name):
+            super().__init__(pd, keys, name_key, least, name)
+            self.name_key = name_key
+
+    monkeypatch.setattr(latchread, "Protected", WithNameKey)
+    keys = view.keys(m)
+    root = keys.directories[keys.root]
+    found = {"name": root.name_key, "directory": root.keys[max(root.keys)], "siv": root.siv, "record": root.record,
+             "link": root.symlink, "xattr": root.xattr, "journal": keys.journal}
+    found.update({f"V{n}": latchread.subkey(root.name_key, b"latchfsV", n) for n in (1, 2, 3)})
+    fd = os.open(view.stored(m, "size4097"), os.O_RDONLY)
+    f = latchread.File(fd, keys, latchread.Directory(os.fsencode(m), keys, None))
+    os.close(fd)
+    found["file"] = f.file_keys[1]
+    found.update({f"file {n}": latchread.subkey(f.file_keys[1], b"latchfsF", n) for n in (1, 2, 3)})
+    return found
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root reads the memory of the daemon")
+def test_no_key_stays_in_memory(filled, monkeypatch):
+    """After a lock none of the keys is anywhere in the daemon's memory; before, those that it keeps are."""
+    from test_core import Memory, halves
+
+    with filled.mounted("other"), foreground(filled, "small") as (m, p):
+        keys = keys_of(filled, m, monkeypatch)
+        tree(m)
+        with opened(filled.stored(m, "size4097"), os.O_RDONLY) as fd:
+            os.pread(fd, 100, 5000)
+            os.listxattr(fd)
+        memory = Memory(p.pid)
+        assert {name for name, key in keys.items() if memory.has(key[:16])} >= {"directory", "siv", "V1", "V2", "V3", "xattr"}
+        filled.latch("lock", "--force", filled.plain).ok()
+        memory = Memory(p.pid)
+        assert not {name: memory.where(half) for name, key in keys.items() for half in halves(key) if memory.has(half)}
+        filled.latch("unlock", "--passphrase-file", filled.passfile, filled.plain).ok()
 
 
 def test_keyd_gone_and_back(filled, keyd):

@@ -24,6 +24,7 @@ class View:
         self.plain = self.dir / "plain"
         self.passfile = self.dir / "view.pass"
         self.recovery = self.dir / "view.recovery"
+        self.opened = {}  # key stores, since opening one takes a while
         self.make(self.plain)
         self.passfile.write_text(harness.PASSPHRASE + "\n")
         self.own(self.passfile)
@@ -69,7 +70,10 @@ class View:
         """The keys of the view, as the second reader opens them."""
         import latchread
 
-        return latchread.Keys((Path(source) / "latchfs.ini").read_bytes(), "passphrase", harness.PASSPHRASE.encode())
+        ini = (Path(source) / "latchfs.ini").read_bytes()
+        if ini not in self.opened:
+            self.opened[ini] = latchread.Keys(ini, "passphrase", harness.PASSPHRASE.encode())
+        return self.opened[ini]
 
     def decrypt(self, source, data, scratch):
         """The plaintext of a file of the root, of which data was read; raises latchread.Bad."""

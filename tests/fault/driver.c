@@ -2,7 +2,8 @@
  * every fault that fits it. See README.md.
  *
  * Usage: fault_driver list
- *        fault_driver run SCENARIO DIR [--part I/N] [--call N] [--kind K] [--plant P] [--names A|B] [--most N]
+ *        fault_driver run SCENARIO DIR [--part I/N] [--call N] [--kind K] [--plant P] [--names A|B] [--most
+ * N]
  *        [--verbose] */
 #include "run.h"
 
@@ -200,15 +201,17 @@ static void make_volume(struct task *c)
     }
 }
 
-/* Only a failed sync turns a volume read-only: whatever else failed may work again. */
-static void check_readonly(const struct run *t)
+/* Only a failed sync turns a volume read-only: whatever else failed may work again. But thawing a volume
+ * while the space of its journal is gone ends in that too. */
+static void check_readonly(const struct scenario *s, const struct run *t)
 {
-    if (plan->fired && plan->what != CALL_SYNC && t->v && volume_is_readonly(t->v))
+    bool thaw = !strcmp(s->name, "freeze") && (plan->kind == FAULT_FULL || plan->kind == FAULT_THIN);
+    if (plan->fired && plan->what != CALL_SYNC && t->v && volume_is_readonly(t->v) && !thaw)
         fail("the volume is read-only after a failed %s", plan->name);
 }
 
-/* A failed sync may not be taken for a success ever after: the volume is read-only, unless it was the sync of a
- * small file that had no name of its own yet and was thrown away, with the error for the caller. */
+/* A failed sync may not be taken for a success ever after: the volume is read-only, unless it was the sync of
+ * a small file that had no name of its own yet and was thrown away, with the error for the caller. */
 static void check_sync(const struct run *t)
 {
     if (!plan->fired || plan->what != CALL_SYNC || !t->v || volume_is_readonly(t->v))
@@ -237,7 +240,7 @@ static void watch(struct task *c)
         run_open(&t);
     }
     check_sync(&t);
-    check_readonly(&t);
+    check_readonly(c->s, &t);
     plan->armed = plan->lasting = false;
     if (t.v) {
         run_check(&t, "live");
@@ -370,7 +373,8 @@ static int run_all(struct task *c, const struct wanted *w)
     for (uint64_t n = 1; n <= calls && n < CALLS_MAX; n++) {
         for (long kind = 0; kind < FAULT_KINDS; kind++) {
             bool mine = (long)((n + (uint64_t)kind) % (uint64_t)w->parts) == w->part;
-            if (!mine || (w->call && (long)n != w->call) || (w->kind >= 0 ? kind != w->kind : kind == FAULT_IGNORED) ||
+            if (!mine || (w->call && (long)n != w->call) ||
+                (w->kind >= 0 ? kind != w->kind : kind == FAULT_IGNORED) ||
                 !fault_fits((enum fault_kind)kind, classes[n]) || (w->most && cases >= (uint64_t)w->most) ||
                 (w->names && !named(w->names, names[n])))
                 continue;
@@ -383,7 +387,8 @@ static int run_all(struct task *c, const struct wanted *w)
                 bad++;
                 say(c, n, crash);
             } else if (w->verbose) {
-                printf("%s, call %llu (%s), %s: fine\n", c->s->name, (unsigned long long)n, plan->name, kind_names[kind]);
+                printf("%s, call %llu (%s), %s: fine\n", c->s->name, (unsigned long long)n, plan->name,
+                       kind_names[kind]);
             }
         }
     }
@@ -409,6 +414,24 @@ static int usage(void)
     return 2;
 }
 
+static bool take_option(struct wanted *w, const char *option, const char *value)
+{
+    if (!strcmp(option, "--call"))
+        w->call = atol(value);
+    else if (!strcmp(option, "--kind"))
+        w->kind = index_of(value, kind_names, FAULT_KINDS);
+    else if (!strcmp(option, "--names"))
+        w->names = value;
+    else if (!strcmp(option, "--most"))
+        w->most = atol(value);
+    else if (!strcmp(option, "--plant"))
+        plan->plant = (unsigned)index_of(value, plant_names, 5);
+    else
+        return !strcmp(option, "--part") && sscanf(value, "%ld/%ld", &w->part, &w->parts) == 2 &&
+               w->parts > 0;
+    return true;
+}
+
 int main(int argc, char **argv)
 {
     const struct scenario *s = scenarios;
@@ -428,22 +451,14 @@ int main(int argc, char **argv)
     plan = shared(sizeof *plan);
     model = shared(sizeof *model);
     for (int i = 4; i < argc; i++) {
-        if (!strcmp(argv[i], "--verbose"))
+        const char *option = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
+        if (!strcmp(option, "--verbose")) {
             w.verbose = true;
-        else if (i + 1 == argc)
+            continue;
+        }
+        if (!value || !take_option(&w, option, value))
             return usage();
-        else if (!strcmp(argv[i], "--call"))
-            w.call = atol(argv[++i]);
-        else if (!strcmp(argv[i], "--kind"))
-            w.kind = index_of(argv[++i], kind_names, FAULT_KINDS);
-        else if (!strcmp(argv[i], "--names"))
-            w.names = argv[++i];
-        else if (!strcmp(argv[i], "--most"))
-            w.most = atol(argv[++i]);
-        else if (!strcmp(argv[i], "--plant"))
-            plan->plant = (unsigned)index_of(argv[++i], plant_names, 5);
-        else if (strcmp(argv[i], "--part") || sscanf(argv[++i], "%ld/%ld", &w.part, &w.parts) != 2 || w.parts < 1)
-            return usage();
+        i++;
     }
     c.s = s;
     snprintf(c.dir, sizeof c.dir, "%s/volume", argv[3]);

@@ -137,23 +137,24 @@ static enum verdict judge(const char *name, enum call_class what, int fd, off_t 
     if (plan->lasting)
         return still_full(what, fd, end);
     /* Of a full disk: the first call from there on that takes space. */
-    bool mine = plan->at && (is_lasting(plan->kind) ? number >= plan->at && !plan->fired : number == plan->at);
+    bool mine =
+        plan->at && (is_lasting(plan->kind) ? number >= plan->at && !plan->fired : number == plan->at);
     return mine && fault_fits(plan->kind, what) ? first_fault(name, what, fd, end) : GO_ON;
 }
 
 /* For calls that answer 0 or -1. */
-#define SIMPLE(name, what, call)                      \
-    do {                                              \
-        enum verdict v_ = judge(name, what, -1, 0);   \
+#define SIMPLE(name, what, call)                          \
+    do {                                                  \
+        enum verdict v_ = judge(name, what, -1, 0);       \
         return v_ == GO_ON ? (int)(call) : -(v_ == FAIL); \
     } while (0)
 
 /* For calls whose result can't be made up: they fail or work. */
-#define NEEDED(name, what, type, bad, call)         \
-    do {                                            \
-        if (judge(name, what, -1, 0) == FAIL)       \
-            return bad;                             \
-        return (type)(call);                        \
+#define NEEDED(name, what, type, bad, call)   \
+    do {                                      \
+        if (judge(name, what, -1, 0) == FAIL) \
+            return bad;                       \
+        return (type)(call);                  \
     } while (0)
 
 /* ---- contents ---- */

@@ -39,8 +39,8 @@ enum fault_kind {
 /* Shared between the processes of one case. */
 struct plan {
     bool armed;
-    bool no_fallocate;    /* the filesystem below can't */
-    uint64_t at;          /* which call, from 1; 0: none, only count */
+    bool no_fallocate; /* the filesystem below can't */
+    uint64_t at;       /* which call, from 1; 0: none, only count */
     enum fault_kind kind;
     uint64_t calls;       /* so far */
     uint64_t fired;       /* how many failed */

@@ -287,7 +287,8 @@ static void check_contents(struct node *n, const char *path, struct object *o, c
             fail("%s: %s chunk %llu does not read: %s", when, path, (unsigned long long)at / PAGE_BYTES,
                  got < 0 ? lfs_strerror((int)got) : "short");
         else if (!chunk_fits(o, at, data + at, want))
-            fail("%s: %s chunk %llu holds what it never held", when, path, (unsigned long long)at / PAGE_BYTES);
+            fail("%s: %s chunk %llu holds what it never held", when, path,
+                 (unsigned long long)at / PAGE_BYTES);
     }
     if (data && least != UINT64_MAX) {
         o->versions = 1;

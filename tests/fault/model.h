@@ -1,6 +1,6 @@
-/* What the program under test was promised: for every file the contents it may have, for the tree the shapes it
- * may have. An operation that failed may have happened or not. Lies in memory that the processes of one case
- * share. */
+/* What the program under test was promised: for every file the contents it may have, for the tree the shapes
+ * it may have. An operation that failed may have happened or not. Lies in memory that the processes of one
+ * case share. */
 #ifndef LATCHFS_FAULT_MODEL_H
 #define LATCHFS_FAULT_MODEL_H
 
@@ -68,9 +68,11 @@ void model_add(const char *path, char kind, const char *target, int r);
 void model_drop(const char *path, int r);
 void model_move(const char *from, const char *to, bool exchange, int r);
 void model_link(const char *from, const char *to, int r);
-void model_bytes(struct object *o, uint64_t off, const uint8_t *data, size_t len, int r); /* data NULL: zeros */
+void model_bytes(struct object *o, uint64_t off, const uint8_t *data, size_t len,
+                 int r); /* data NULL: zeros */
 void model_size(struct object *o, uint64_t size, int r);
-void model_attr(struct object *o, const char *name, const uint8_t *value, int len, int r); /* len -1: removed */
+void model_attr(struct object *o, const char *name, const uint8_t *value, int len,
+                int r); /* len -1: removed */
 
 /* True if another failure would find no room. */
 bool model_is_crowded(void);

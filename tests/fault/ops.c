@@ -368,7 +368,8 @@ void do_read(struct run *t, const char *path)
     if (!r) {
         ssize_t got = file_read(n, data, DATA_MAX, 0);
         judge(&j, got);
-        if (got >= 0 && ((uint64_t)got != o->version[0].size || memcmp(data, o->version[0].data, (size_t)got)))
+        if (got >= 0 &&
+            ((uint64_t)got != o->version[0].size || memcmp(data, o->version[0].data, (size_t)got)))
             fail("read of %s answers something else", path);
         int64_t hole = file_seek(n, 0, SEEK_HOLE);
         if (hole != -ENXIO)
@@ -474,7 +475,8 @@ static void rotate(struct run *t, bool data)
     if (!judge(&j, volume_pd_unlock(t->v, k))) {
         t->version++;
         int r = data ? volume_reencrypt(t->v, &o, &p) : volume_rewrap(t->v, &o, &p);
-        /* What can't be read is counted as damaged; what a failed sync of one file means, the next one hears. */
+        /* What can't be read is counted as damaged; what a failed sync of one file means, the next one hears.
+         */
         if ((r == LFS_ERR_CORRUPT && p.damaged) || (r == -EROFS && plan->what == CALL_SYNC))
             t->reported = true;
         else

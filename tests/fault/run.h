@@ -15,8 +15,8 @@ struct run {
 
 struct keyset *run_keys(uint32_t least, uint32_t most);
 struct keyset *run_pd_keys(void); /* of the protected directory */
-int run_open(struct run *t);  /* counts as an operation */
-int run_close(struct run *t); /* the same */
+int run_open(struct run *t);      /* counts as an operation */
+int run_close(struct run *t);     /* the same */
 
 /* Each does the operation, judges its answer, and tells the model. Paths from the root, no leading slash. */
 void do_create(struct run *t, const char *path);

@@ -8,8 +8,8 @@
 #define KIB 1024u
 
 /* 240 bytes: stored in a sidecar. */
-#define LONG                                                                                                 \
-    "long-name-long-name-long-name-long-name-long-name-long-name-long-name-long-name-long-name-long-name-"   \
+#define LONG                                                                                               \
+    "long-name-long-name-long-name-long-name-long-name-long-name-long-name-long-name-long-name-long-name-" \
     "long-name-long-name-long-name-long-name-long-name-long-name-long-name-long-name-long-name-long-name-"
 
 static void nothing(struct run *t)

@@ -67,7 +67,8 @@ void fuzz_authentic_record(const struct file_header *h, uint8_t kind, uint64_t i
     static struct aead *a;
     uint8_t key[LFS_KEY_BYTES], ad[28], stream[PAGE_BYTES] = {0}, tag[TAG_BYTES];
     struct record r;
-    if (record_decode(record, &r) || record_is_hole(&r) || header_place(h, r.epoch) < 0 || r.length > PAGE_BYTES)
+    if (record_decode(record, &r) || record_is_hole(&r) || header_place(h, r.epoch) < 0 ||
+        r.length > PAGE_BYTES)
         return;
     MUST(a || (a = aead_new()));
     content_key(r.epoch, FILE_SUB_CONTENT, key);
@@ -141,7 +142,8 @@ void fuzz_authentic_file(uint8_t *image, size_t pages)
             MUST(record_decode(record, &h.inline_record) == 0);
     }
     for (uint64_t c = 0; h.state == FILE_PAGED && layout_data_offset(c) < pages * PAGE_BYTES; c++)
-        fuzz_authentic_record(&h, KIND_CHUNK, c, image + layout_record_offset(c), image + layout_data_offset(c));
+        fuzz_authentic_record(&h, KIND_CHUNK, c, image + layout_record_offset(c),
+                              image + layout_data_offset(c));
     if (h.state == FILE_PAGED && h.seal_state == SEAL_SEALED)
         set_seal(&h, image, pages);
     set_mac(&h, image);

@@ -1,7 +1,7 @@
 /* A whole backing file, read and changed through the store.
  *
- * Input: length u32, of which the highest bit says "change it too" | header 512 | 8 records | units. A unit is
- * page u16 | place in it u8 | 128 bytes. The rest of the file is zeros. The mutator keeps what it makes
+ * Input: length u32, of which the highest bit says "change it too" | header 512 | 8 records | units. A unit
+ * is page u16 | place in it u8 | 128 bytes. The rest of the file is zeros. The mutator keeps what it makes
  * authentic, most of the time. */
 #include "store_fuzz.h"
 
@@ -73,7 +73,9 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned 
     fuzz_authentic_file(image, PAGES);
     struct file_header h;
     if (seed % 4 && header_decode(image, &h) == 0) { /* mostly a length that fits */
-        uint64_t length = h.state == FILE_INLINE ? HEADER_BYTES + h.size : h.size ? layout_length(h.size) : HEADER_BYTES;
+        uint64_t length = h.state == FILE_INLINE ? HEADER_BYTES + h.size
+                          : h.size               ? layout_length(h.size)
+                                                 : HEADER_BYTES;
         struct wcur w = wcur_over(data, 4);
         wcur_u32(&w, (uint32_t)(length & 0x7fffffff) | (uint32_t)(seed & 16) << 27);
     }
@@ -106,10 +108,9 @@ static struct node *find(struct volume *v)
 /* Errors that hostile bytes may give; any other is a fault of ours. */
 static bool is_expected(int64_t r)
 {
-    return r >= 0 || r == LFS_ERR_CORRUPT || r == LFS_ERR_AUTH || r == LFS_ERR_UNSUPPORTED || r == LFS_ERR_ROLLBACK ||
-           r == -EFBIG || r == -ENOSPC || r == -ENODATA || r == -ENOTSUP;
+    return r >= 0 || r == LFS_ERR_CORRUPT || r == LFS_ERR_AUTH || r == LFS_ERR_UNSUPPORTED ||
+           r == LFS_ERR_ROLLBACK || r == -EFBIG || r == -ENOSPC || r == -ENODATA || r == -ENOTSUP;
 }
-
 
 /* True if all of it worked: the last bytes of the file are then the first of text. */
 static bool change(struct node *n, uint64_t at)
@@ -167,6 +168,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct node *n = find(readable);
     fuzz_read_all(n);
     node_unref(n, 1);
+    if (word & 1)
+        fuzz_check(readable_dir, readable);
     if (word >> 31)
         run_changed(length, 2 * PAGE_BYTES + data[5] * 7000u);
     return 0;

@@ -1,8 +1,9 @@
-/* A journal that authenticates and says anything. The input is a script that entries are made of: so nothing is
- * lost on MACs, and what is fuzzed is the replay behind them. What a reader sees through the journal must be
- * what the replay puts in place.
+/* A journal that authenticates and says anything. The input is a script that entries are made of: so nothing
+ * is lost on MACs, and what is fuzzed is the replay behind them. What a reader sees through the journal must
+ * be what the replay puts in place.
  *
- * Input: mode u8 | generation u8 | tail u32 | steps. A step is a letter of STEPS (modulo) and its operands. */
+ * Input: mode u8 | generation u8 | tail u32 | steps. A step is a letter of STEPS (modulo) and its operands.
+ */
 #include "store_fuzz.h"
 
 #include "latchfs/crc32c.h"
@@ -82,7 +83,8 @@ static size_t at; /* in the ring */
 static void put_super(uint8_t mode, uint8_t generation, uint32_t tail)
 {
     memset(journal, 0, JOURNAL_RING_AT);
-    super = (struct journal_super){.counter = mode & 1 ? 2 : 3, .generation = GENERATION - 8 + generation % 16};
+    super =
+        (struct journal_super){.counter = mode & 1 ? 2 : 3, .generation = GENERATION - 8 + generation % 16};
     super.ring_bytes = RING;
     memcpy(super.volume_id, fuzz_keys()->volume_id, ID_BYTES);
     super.tail_pos = mode & 2 ? (uint64_t)tail * RING : (uint64_t)tail % 64 * 64;

@@ -36,7 +36,8 @@ static void full_path(char path[static 600], const char *name)
 static void make_file(void)
 {
     uint8_t image[HEADER_BYTES];
-    struct file_header h = {.suite = SUITE_CHACHA20_POLY1305, .state = FILE_PAGED, .file_id = {9}, .key_version = 1};
+    struct file_header h = {
+        .suite = SUITE_CHACHA20_POLY1305, .state = FILE_PAGED, .file_id = {9}, .key_version = 1};
     h.place[0].epoch = 1;
     memcpy(h.pd_id, fuzz_keys()->pd_id, ID_BYTES);
     header_encode(&h, image);
@@ -104,6 +105,7 @@ static void authentic_record(uint8_t bytes[static DIRREC_BYTES])
 static void see_all(void)
 {
     fuzz_read_all(volume_root(v));
+    fuzz_check(dir, v);
 }
 
 static void try_entry(const char *name, const char *target)

@@ -1,6 +1,7 @@
 #include "store_fuzz.h"
 
 #include "fs/store/tree.h"
+#include "latchfs/check.h"
 #include "latchfs/err.h"
 #include "latchfs/io.h"
 #include "latchfs/log.h"
@@ -78,7 +79,8 @@ const char *fuzz_volume_new(void)
 
 int fuzz_open(const char *path, bool read_only, struct volume **out)
 {
-    struct volume_options o = {.read_only = read_only, .ignore_journal = true, .journal_bytes = 1, .no_flusher = true};
+    struct volume_options o = {
+        .read_only = read_only, .ignore_journal = true, .journal_bytes = 1, .no_flusher = true};
     return volume_open(path, fuzz_keys(), &o, NULL, out);
 }
 
@@ -87,7 +89,8 @@ void fuzz_put(const char *dir, const char *name, const uint8_t *data, size_t len
     char path[512];
     snprintf(path, sizeof path, "%s/%s", dir, name);
     AUTO_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    MUST(fd >= 0 && io_pwrite(fd, data, len < length ? len : length, 0) == 0 && ftruncate(fd, (off_t)length) == 0);
+    MUST(fd >= 0 && io_pwrite(fd, data, len < length ? len : length, 0) == 0 &&
+         ftruncate(fd, (off_t)length) == 0);
 }
 
 void fuzz_stored(struct volume *v, const char *name, char stored[static NAME_CIPHER_MAX + 1])
@@ -195,4 +198,22 @@ uint64_t fuzz_read_all(struct node *n)
     if (S_ISLNK(st.st_mode) && node_readlink(n, target) == 0)
         return hash ^ mix(0, target, strlen(target));
     return hash;
+}
+
+/* ---- checking ---- */
+
+static void found(const struct check_finding *f, void *arg)
+{
+    MUST(f->cipher_path && check_kind_name(f->kind)[0] != '?');
+    MUST(f->length == 0 || f->offset + f->length > f->offset);
+}
+
+void fuzz_check(const char *path, struct volume *v)
+{
+    struct check_options o = {.flags = CHECK_CONTENTS, .workers = 1, .finding = found};
+    struct check_progress p = {0};
+    MUST(check_volume(v, &o, &p) == 0);
+    o.flags = 0;
+    p = (struct check_progress){0};
+    MUST(check_structure(path, &o, &p) == 0);
 }

@@ -17,9 +17,9 @@ size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max, unsigned seed);
 
 /* Aborts when it does not hold. */
-#define MUST(x) \
-    do { \
-        if (!(x)) \
+#define MUST(x)      \
+    do {             \
+        if (!(x))    \
             abort(); \
     } while (0)
 
@@ -39,6 +39,9 @@ void fuzz_stored(struct volume *v, const char *name, char stored[static NAME_CIP
 /* Everything that can be read of a node, and of all below it: no result beyond its bounds, the same when
  * read again. Returns a hash of what was seen. */
 uint64_t fuzz_read_all(struct node *n);
+
+/* The check of it, both depths: it goes through, whatever it finds. */
+void fuzz_check(const char *path, struct volume *v);
 
 /* ---- authentic bytes ---- */
 

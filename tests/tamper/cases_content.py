@@ -238,12 +238,17 @@ def repeat(box, m, path, a, b):
 
 def older(c):
     m, old = c.stages["clean"], c.stages["older"]
-    changed = {p: [i for i in sample(m, p) if m.look.chunks[p].get(i) != old.look.chunks[p].get(i)] for p in PAGED}
+    changed = {p: [i for i in m.chunks(p) if i in old.look.chunks[p] and m.look.chunks[p][i] != old.look.chunks[p][i]]
+               for p in PAGED}
     for what, data, record in PIECES:
         c.row("put back", f"older chunk: {what}")
         for path in PAGED:
             for chunk in changed[path]:
                 c.steps(f"{path} {chunk}", *put_back(c, "older", m[path], chunk, data, record))
+    for path, what in (("two-pages", "up to 8"), ("many-pages", "more than 8")):
+        c.row("put back", f"older chunk: data and record; file of {what} tag pages written to afterwards", writes=path)
+        for chunk in [i for i in changed[path] if i > 111][:3]:
+            c.steps(f"{path} {chunk}", *put_back(c, "older", m[path], chunk, True, True))
     c.row("put back", "older chunk with record and header, sealed at that time")
     for path in ("paged", "two-pages", "many-pages"):
         for chunk in changed[path][:2]:

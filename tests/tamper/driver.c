@@ -1,6 +1,7 @@
 /* Usage: tamper_driver make DIR | serve. Served are lines of words between tabs:
  *
  *   look DIR ro|rw STATE VERIFY    what the volume holds, and with VERIFY = 1 what the check finds
+ *   change DIR NAME CHUNK          writes to a file of the root, and closes the volume: its seal is made anew
  *   ini FILE                       whether a key store opens
  */
 #include "tamper.h"
@@ -51,6 +52,28 @@ static void look(const char *dir, bool read_only, bool inodes, bool verify)
     tamper_end();
 }
 
+static void change(const char *dir, const char *name, uint64_t chunk)
+{
+    uint8_t page[PAGE_BYTES];
+    struct stat st;
+    struct volume *v;
+    struct node *n;
+    memset(page, 'c', sizeof page);
+    int r = tamper_open(dir, false, true, false, NULL, &v);
+    if (!r) {
+        r = node_lookup(volume_root(v), name, &st, &n);
+        if (!r) {
+            ssize_t w = file_write(n, page, sizeof page, chunk * PAGE_BYTES);
+            r = w < 0 ? (int)w : 0;
+            node_unref(n, 1);
+        }
+        int e = volume_close(v);
+        r = r ? r : e;
+    }
+    printf("change\t%d\n", r);
+    tamper_end();
+}
+
 static void serve(void)
 {
     char line[4096], *word[6];
@@ -60,6 +83,8 @@ static void serve(void)
             word[n++] = p;
         if (n == 5 && !strcmp(word[0], "look")) {
             look(word[1], !strcmp(word[2], "ro"), !strcmp(word[3], "1"), !strcmp(word[4], "1"));
+        } else if (n == 4 && !strcmp(word[0], "change")) {
+            change(word[1], word[2], strtoull(word[3], NULL, 10));
         } else if (n == 2 && !strcmp(word[0], "ini")) {
             printf("ini\t%d\n", tamper_check_ini(word[1]));
             tamper_end();

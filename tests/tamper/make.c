@@ -213,15 +213,15 @@ static void state(struct maker *m)
 }
 
 #define LONG_A "long-name-" /* with NINES: 190 bytes, encoded over 255 */
-#define NINES \
+#define NINES                                                                                    \
     "999999999999999999999999999999999999999999999999999999999999999999999999999999999999999999" \
     "999999999999999999999999999999999999999999999999999999999999999999999999999999999999999999"
 #define MANY_GROUPS 12u
 
 static const char *const PLACES[] = {"", "left/", "one/", "two/", NULL};
 
-static void each_place(struct maker *m, const char *name, void (*fn)(struct maker *m, const char *path, size_t len),
-                       size_t len)
+static void each_place(struct maker *m, const char *name,
+                       void (*fn)(struct maker *m, const char *path, size_t len), size_t len)
 {
     char path[600];
     for (int i = 0; PLACES[i]; i++) {
@@ -263,8 +263,9 @@ static void make_everywhere(struct maker *m)
 
 static void make_all(struct maker *m)
 {
-    static const char *const dirs[] = {"left", "right", "left/inner", "right/inner", "left/inner/deep", "one",
-                                       "two", "dir-renamed-since", "protected-since", NULL};
+    static const char *const dirs[] = {
+        "left", "right", "left/inner",        "right/inner",     "left/inner/deep",
+        "one",  "two",   "dir-renamed-since", "protected-since", NULL};
     for (int i = 0; dirs[i]; i++)
         make_dir(m, dirs[i]);
     protect(m, "one", PD_ONE, false);
@@ -296,7 +297,8 @@ static void make_all(struct maker *m)
     create(m, "left/moved", 5000);
     make_everywhere(m);
     pipe_at(m, "pipe");
-    static const char *const owners[] = {"inline", "paged", "twin", "left", "left/paged", "one/paged", "one", NULL};
+    static const char *const owners[] = {"inline",     "paged",     "twin", "left",
+                                         "left/paged", "one/paged", "one",  NULL};
     for (int i = 0; owners[i]; i++) {
         attribute(m, owners[i], "user.first");
         attribute(m, owners[i], "user.second");

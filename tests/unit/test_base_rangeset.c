@@ -106,6 +106,8 @@ static void test_coalescing(void **state)
         assert_false(rangeset_has(&exact, i * 10 + 5));
     }
     assert_false(rangeset_has(&loose, count * 10));
+    assert_int_equal(rangeset_end(&exact, 11), 14);
+    assert_int_equal(rangeset_end(&exact, 14), 14);
     rangeset_clear(&loose);
     rangeset_clear(&exact);
 }

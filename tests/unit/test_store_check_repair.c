@@ -1,5 +1,5 @@
-/* Repairs: each kind of damage that can be mended is, what can't be read is put where it is told, nothing else
- * changes, and a second run has nothing left to do. */
+/* Repairs: each kind of damage that can be mended is, what can't be read is put where it is told, nothing
+ * else changes, and a second run has nothing left to do. */
 #include "check_fixture.h"
 
 #include <linux/fs.h>
@@ -338,6 +338,33 @@ static void damage_inside(void **state)
     assert_false(s->repairable || s->repaired);
 }
 
+static atomic_bool stop;
+
+static void stop_soon(const struct check_progress *p, void *arg)
+{
+    if (p->bytes > 300 * PAGE_BYTES)
+        atomic_store(&stop, true);
+}
+
+/* A run that ends inside of a file has not seen what is behind. */
+static void stopped_inside(void **state)
+{
+    char path_of_big[1024];
+    struct node *b = must_walk("a/b");
+    node_unref(make_big(b, "bigger", 4000), 1);
+    node_unref(b, 1);
+    path_of("a/b/bigger", path_of_big);
+    close_volume();
+    flip_at(path_of_big, layout_data_offset(5));
+    open_for_repair();
+    struct check_options o = {
+        .flags = ALL, .stop = &stop, .progress = stop_soon, .bytes_per_second = 2u << 20, .workers = 1};
+    atomic_store(&stop, false);
+    seen_count = 0;
+    assert_int_equal(check_with(&o), -EINTR);
+    assert_int_equal(size_of("a/b/bigger"), 4000 * PAGE_BYTES);
+}
+
 static void damaged_header(void **state)
 {
     char other[1024];
@@ -503,6 +530,7 @@ int main(void)
         TEST(short_file),
         TEST(damaged_tail),
         TEST(damage_inside),
+        TEST(stopped_inside),
         TEST(damaged_header),
         TEST(undecryptable_entries),
         TEST(moved_directory),

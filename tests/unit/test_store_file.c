@@ -307,12 +307,36 @@ static void test_small_files(void **state)
     assert_int_equal(volume_close(v), 0);
 }
 
+/* A hole is passed over as a whole, be it pending or in place. */
+static void test_seeking_in_a_huge_hole(void **state)
+{
+    struct volume *v = open_volume(NULL);
+    struct node *n = file_at(v, "huge");
+    const uint64_t size = UINT64_C(1) << 42, at = size / 2 / PAGE_BYTES * PAGE_BYTES;
+    assert_int_equal(file_truncate(n, size), 0);
+    for (int pass = 0; pass < 2; pass++) {
+        assert_int_equal(file_seek(n, 0, SEEK_DATA), -ENXIO);
+        assert_int_equal(file_seek(n, 5, SEEK_HOLE), 5);
+        assert_int_equal(volume_checkpoint(v), 0);
+    }
+    assert_int_equal(file_write(n, "x", 1, at), 1);
+    for (int pass = 0; pass < 2; pass++) {
+        assert_int_equal(file_seek(n, 0, SEEK_DATA), at);
+        assert_int_equal(file_seek(n, at, SEEK_HOLE), at + PAGE_BYTES);
+        assert_int_equal(file_seek(n, at + PAGE_BYTES, SEEK_DATA), -ENXIO);
+        assert_int_equal(volume_checkpoint(v), 0);
+    }
+    node_unref(n, 1);
+    assert_int_equal(volume_close(v), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_model, make_volume, drop_volume),
         cmocka_unit_test_setup_teardown(test_killed, make_volume, drop_volume),
         cmocka_unit_test_setup_teardown(test_small_files, make_volume, drop_volume),
+        cmocka_unit_test_setup_teardown(test_seeking_in_a_huge_hole, make_volume, drop_volume),
     };
     if (sodium_init() < 0)
         return 1;

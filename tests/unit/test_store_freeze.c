@@ -66,6 +66,16 @@ static void nap(long ms)
     nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
 }
 
+/* As after an unmount: without a ring. */
+static bool journal_is_clean(void)
+{
+    char path[128];
+    struct stat st;
+    snprintf(path, sizeof path, "%s/latchfs.journal", volume_dir);
+    assert_int_equal(stat(path, &st), 0);
+    return st.st_size == 2 * 4096;
+}
+
 /* ---- one change of each kind, in a thread that waits ---- */
 
 static struct node *file, *other, *dir;
@@ -298,6 +308,7 @@ static void test_copy_is_clean(void **state)
     assert_int_equal(file_fsync(other, false), 0);
     assert_int_equal(file_write(other, "later", 5, 4096), 5); /* only in the journal */
     assert_int_equal(volume_freeze(v, 600), 0);
+    assert_true(journal_is_clean());
     struct volume *c = open_copy(&report), *mine = v;
     assert_false(report.unclean);
     v = c;
@@ -308,6 +319,7 @@ static void test_copy_is_clean(void **state)
     assert_int_equal(volume_close(c), 0);
     v = mine;
     assert_int_equal(volume_thaw(v), 0);
+    assert_false(journal_is_clean());
     /* The journal works again, and a copy taken now has something to replay. */
     assert_int_equal(file_write(other, "after", 5, 8192), 5);
     assert_int_equal(file_fsync(other, false), 0);
@@ -473,7 +485,7 @@ static void test_under_load(void **state)
     assert_int_equal(volume_start(v), 0);
     stop = false;
     for (int i = 0; i < 4; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof name, "f%d", i);
         busy[i] = make_file(root(), name, "");
         assert_int_equal(pthread_create(&t[i], NULL, keep_writing, busy[i]), 0);
@@ -487,7 +499,7 @@ static void test_under_load(void **state)
         assert_false(report.unclean);
         v = c;
         for (int i = 0; i < 4; i++) {
-            char name[8], text[9000];
+            char name[16], text[9000];
             snprintf(name, sizeof name, "f%d", i);
             struct node *n = must_walk(name);
             ssize_t len = file_read(n, text, sizeof text, 0);

@@ -3,6 +3,7 @@
 #include "seal_fixture.h"
 
 #include <limits.h>
+#include <pthread.h>
 
 /* ---- making ---- */
 
@@ -253,10 +254,19 @@ static void test_fresh_waits(void **state)
 
 /* ---- rotations ---- */
 
+static void reopen_volume_and_nodes(struct node **n, struct node **m)
+{
+    node_unref(*n, 1);
+    node_unref(*m, 1);
+    reopen_volume();
+    *n = must_walk("kept");
+    *m = must_walk("rewritten");
+}
+
 static void test_rewrap_keeps(void **state)
 {
     struct rotate_progress p;
-    struct node *n = big_file("kept", SEVERAL_GROUPS, 1), *m = big_file("rewritten", SEVERAL_GROUPS, 2);
+    struct node *n = big_file("kept", SEVERAL_GROUPS, 1), *m = big_file("rewritten", MANY_GROUPS, 2);
     seal_all();
     next_version();
     assert_int_equal(run(volume_rewrap, &p), 0);
@@ -269,7 +279,14 @@ static void test_rewrap_keeps(void **state)
     assert_int_equal(placed_header(m).seal_generation, 1);
     seal_all();
     assert_true(placed_sealed(n) && placed_sealed(m));
-    assert_true(reads_as(n, SEVERAL_GROUPS, 1) && reads_as(m, SEVERAL_GROUPS, 2));
+    assert_true(reads_as(n, SEVERAL_GROUPS, 1) && reads_as(m, MANY_GROUPS, 2));
+    reopen_volume_and_nodes(&n, &m);
+    next_version(); /* of files whose seals nobody has asked yet */
+    assert_int_equal(run(volume_reencrypt, &p), 0);
+    assert_int_equal(p.changed, 2);
+    seal_all();
+    assert_true(placed_sealed(n) && placed_sealed(m));
+    assert_true(reads_as(n, SEVERAL_GROUPS, 1) && reads_as(m, MANY_GROUPS, 2));
     node_unref(n, 1);
     node_unref(m, 1);
 }
@@ -391,6 +408,76 @@ static void test_killed(void **state)
     open_volume();
 }
 
+/* ---- threads: changes, checkpoints, seals, checks and removals side by side ---- */
+
+#define WORKERS 3
+
+static atomic_int working;
+
+static void *change_files(void *arg)
+{
+    struct rng r = {(uintptr_t)arg};
+    char name[16];
+    for (int i = 0; i < 60; i++) {
+        snprintf(name, sizeof name, "t%u", (unsigned)rng_below(&r, 4));
+        struct node *n;
+        struct stat st;
+        if (walk(name, &n) && node_create(volume_root(v), name, 0600, false, &st, &n))
+            continue;
+        if (file_open(n, true) == 0) {
+            static const uint8_t buf[70000];
+            bool sealed;
+            if (rng_below(&r, 4))
+                file_write(n, buf, 1 + rng_below(&r, sizeof buf), rng_below(&r, SEVERAL_GROUPS));
+            else
+                file_truncate(n, rng_below(&r, SEVERAL_GROUPS));
+            assert_int_equal(file_verify_seal(n, &sealed), 0);
+            file_close(n);
+        }
+        if (!rng_below(&r, 10))
+            node_unlink(volume_root(v), name);
+        node_unref(n, 1);
+    }
+    atomic_fetch_sub(&working, 1);
+    return NULL;
+}
+
+static void *seal_them(void *arg)
+{
+    while (atomic_load(&working)) {
+        assert_int_equal(volume_checkpoint(v), 0);
+        assert_int_equal(volume_seal_all(v), 0);
+    }
+    return NULL;
+}
+
+static void test_threads(void **state)
+{
+    pthread_t t[WORKERS + 1];
+    char name[16];
+    assert_int_equal(volume_close(v), 0);
+    open_sealing(1, true);
+    atomic_store(&working, WORKERS);
+    for (uintptr_t i = 0; i < WORKERS; i++)
+        assert_int_equal(pthread_create(&t[i], NULL, change_files, (void *)(i + 1)), 0);
+    assert_int_equal(pthread_create(&t[WORKERS], NULL, seal_them, NULL), 0);
+    for (int i = 0; i <= WORKERS; i++)
+        pthread_join(t[i], NULL);
+    assert_int_equal(stats().auth_failures, 0);
+    reopen_volume();
+    for (unsigned i = 0; i < 4; i++) {
+        struct node *n;
+        snprintf(name, sizeof name, "t%u", i);
+        if (walk(name, &n))
+            continue;
+        bool sealed;
+        assert_int_equal(file_verify_seal(n, &sealed), 0);
+        if (sealed)
+            assert_true(placed_sealed(n));
+        node_unref(n, 1);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -406,6 +493,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_rewrap_keeps, volume_setup, volume_teardown),
         cmocka_unit_test_setup_teardown(test_random, volume_setup, volume_teardown),
         cmocka_unit_test_setup_teardown(test_killed, volume_setup, volume_teardown),
+        cmocka_unit_test_setup_teardown(test_threads, volume_setup, volume_teardown),
     };
     if (sodium_init() < 0)
         return 1;

@@ -116,6 +116,36 @@ static void test_long_file(void **state)
     victim_close(&w);
 }
 
+/* What is wrong in a long file must not be sealed with the next change: the first one asks. */
+static void test_long_file_changed(void **state)
+{
+    struct rotate_progress p;
+    victim_make(MANY_GROUPS);
+    struct victim_file w = victim_open();
+    zero_record(&w, 700);
+    open_volume();
+    struct node *n = must_walk("victim");
+    assert_int_equal(file_write(n, "x", 1, 0), LFS_ERR_AUTH);
+    assert_int_equal(file_append(n, "x", 1), LFS_ERR_AUTH);
+    assert_int_equal(file_truncate(n, MANY_GROUPS - 1), LFS_ERR_AUTH);
+    next_version();
+    assert_int_equal(run(volume_reencrypt, &p), LFS_ERR_CORRUPT);
+    assert_int_equal(p.damaged, 1);
+    node_unref(n, 1);
+    assert_int_equal(volume_close(v), 0);
+    v = NULL;
+    expect(0, LFS_ERR_AUTH, true);
+    victim_restore(&w);
+    open_volume();
+    n = must_walk("victim");
+    assert_int_equal(file_write(n, "x", 1, 0), 1);
+    node_unref(n, 1);
+    assert_int_equal(volume_close(v), 0);
+    v = NULL;
+    expect(0, 0, true);
+    victim_close(&w);
+}
+
 /* The last short file is the longest whose tag pages are all read at open. */
 static void test_limit(void **state)
 {
@@ -246,6 +276,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_zeroed_record, volume_setup, volume_teardown),
         cmocka_unit_test_setup_teardown(test_long_file, volume_setup, volume_teardown),
+        cmocka_unit_test_setup_teardown(test_long_file_changed, volume_setup, volume_teardown),
         cmocka_unit_test_setup_teardown(test_limit, volume_setup, volume_teardown),
         cmocka_unit_test_setup_teardown(test_cut, volume_setup, volume_teardown),
         cmocka_unit_test_setup_teardown(test_older_chunk, volume_setup, volume_teardown),

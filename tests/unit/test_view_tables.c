@@ -85,12 +85,14 @@ static void test_sizes_while_open(void **state)
 {
     struct vtable *t = vtable_new();
     struct vnode *n = vnode_get(t, vtable_root(t), V_FILE, "x", no_id);
-    assert_int_equal(vnode_shown(n), SIZE_UNKNOWN);
-    assert_int_equal(vnode_show(n, 10), 10);
+    assert_int_equal(vnode_size(n, 10), 10);
     vnode_pin(n, 10);
-    assert_int_equal(vnode_show(n, 20), 10);
+    assert_int_equal(vnode_size(n, 20), 10);
+    vnode_pin(n, 15);
+    assert_int_equal(vnode_size(n, 20), 15);
     vnode_unpin(n);
-    assert_int_equal(vnode_show(n, 20), 20);
+    vnode_unpin(n);
+    assert_int_equal(vnode_size(n, 20), 20);
     vtable_free(t);
 }
 

@@ -91,7 +91,7 @@ static inline int walk(const char *path, struct node **out)
 
 static inline struct node *must_walk(const char *path)
 {
-    struct node *n;
+    struct node *n = NULL;
     assert_int_equal(walk(path, &n), 0);
     return n;
 }
