@@ -177,7 +177,7 @@ const struct command cmd_view = {
             "  -o, --options LIST        options of latchfs-view(8), separated by commas\n"
             "  -f, --foreground          stay in the foreground until it is unmounted\n"
             "\n"
-            "The view is read-only and the same in every mount. 'latch umount' ends it. " OPENING_HELP "\n"
+            "The view is read-only and the same in every mount. 'latch umount' ends it.\n" OPENING_HELP "\n"
             "With --init a key store is made, once, by the options of 'latch init':\n" INIT_HELP,
     .run = run,
 };

@@ -51,7 +51,9 @@ static int place_open(struct view *v, const struct vnode *n, struct place *p)
 {
     p->fd = source_open(v, n, O_PATH | (n->kind == V_DIR ? O_DIRECTORY : 0));
     snprintf(p->path, sizeof p->path, "/proc/self/fd/%d", p->fd);
-    return p->fd < 0 ? p->fd : 0;
+    if (p->fd < 0)
+        return p->fd;
+    return n->kind == V_DIR && source_is_foreign(v, p->fd) ? -ENODATA : 0;
 }
 
 /* ---- values ---- */
@@ -162,7 +164,7 @@ ssize_t attributes_list(struct view *v, const struct view_keys *k, const struct 
         return 0;
     int r = place_open(v, n, &p);
     if (r)
-        return r;
+        return r == -ENODATA ? 0 : r;
     AUTO_FREE char *names = malloc(VALUE_MAX);
     ssize_t len = names ? listxattr(p.path, names, VALUE_MAX) : -1;
     if (len < 0)

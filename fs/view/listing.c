@@ -6,6 +6,7 @@
 #include "latchfs/buf.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,10 +107,11 @@ int listing_read(struct view *v, const struct view_keys *k, const struct vnode *
 {
     CLEANUP(walk_clear) struct walk w = {0};
     CLEANUP(listing_clear) struct listing l = {0};
-    int r = walk_begin(v, dir, &w);
-    if (!r)
-        r = list_own(&l, k, dir);
-    bool foreign = !r && source_is_foreign(v, dirfd(w.dir));
+    AUTO_CLOSE int fd = source_open(v, dir, O_PATH | O_DIRECTORY);
+    int r = fd < 0 ? fd : list_own(&l, k, dir);
+    bool foreign = !r && source_is_foreign(v, fd);
+    if (!r && !foreign)
+        r = walk_begin(v, dir, &w);
     while (!r && !foreign && (r = walk_next(&w)) == 1)
         r = list_plain(v, &l, k, dir, dirfd(w.dir), w.at);
     if (r)

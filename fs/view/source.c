@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 static int open_beneath(int dirfd, const char *path, int flags)
@@ -49,15 +50,18 @@ int source_open(const struct view *v, const struct vnode *n, int flags)
     return fd == -ELOOP ? -ESTALE : fd; /* a link stands now where a directory was */
 }
 
-/* A view in a view would lead back here, for ever. The table of mounts is long to read, so the answer holds
- * for a second. */
-static bool is_view(dev_t dev)
+/* A view in a view would lead back here, for ever; and where two show each other, each could wait for the
+ * other. So of one nothing is asked but its device, which the kernel knows. The table of mounts is long to
+ * read: the answer holds for a second. */
+static bool is_view(const struct view *v, dev_t dev)
 {
     static _Thread_local struct {
         dev_t dev;
         int64_t until;
         bool is_view;
     } last;
+    if (dev == v->root_dev)
+        return false;
     if (last.dev != dev || view_now() > last.until) {
         last.is_view = mounts_view_dev(dev);
         last.dev = dev;
@@ -66,17 +70,35 @@ static bool is_view(dev_t dev)
     return last.is_view;
 }
 
-static bool is_foreign(const struct view *v, dev_t dev)
+static int device_of(int fd, const char *name, dev_t *dev)
 {
-    return dev != v->root_dev && (v->one_file_system || is_view(dev));
+    struct statx sx;
+    if (statx(fd, name, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC, 0, &sx))
+        return -errno;
+    *dev = makedev(sx.stx_dev_major, sx.stx_dev_minor);
+    return 0;
+}
+
+static void stat_of_view(const struct view *v, struct stat *st)
+{
+    *st = (struct stat){.st_mode = S_IFDIR | 0555, .st_uid = geteuid(), .st_gid = getegid()};
+    st->st_atim.tv_sec = st->st_mtim.tv_sec = st->st_ctim.tv_sec = v->created;
 }
 
 int source_stat(const struct view *v, int dirfd, const char *name, struct stat *st)
 {
     struct stat found;
+    dev_t dev;
+    int r = device_of(dirfd, name, &dev);
+    if (r)
+        return r;
+    if (is_view(v, dev)) {
+        stat_of_view(v, st);
+        return 0;
+    }
     if (fstatat(dirfd, name, &found, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT))
         return -errno;
-    if (!S_ISDIR(found.st_mode) && is_foreign(v, found.st_dev))
+    if (v->one_file_system && !S_ISDIR(found.st_mode) && found.st_dev != v->root_dev)
         return -ENOENT;
     *st = found;
     return 0;
@@ -84,8 +106,8 @@ int source_stat(const struct view *v, int dirfd, const char *name, struct stat *
 
 bool source_is_foreign(const struct view *v, int dirfd)
 {
-    struct stat st;
-    return fstat(dirfd, &st) || is_foreign(v, st.st_dev);
+    dev_t dev;
+    return device_of(dirfd, "", &dev) || (v->one_file_system && dev != v->root_dev) || is_view(v, dev);
 }
 
 static bool ends_with(const char *path, const char *name)
