@@ -214,21 +214,27 @@ static int look_named(struct look *l, bool is_long)
     return 0;
 }
 
+/* Looked at elsewhere: a record with its directory, the root's own files first of all, and not at all what a
+ * repair has put away. */
+static bool is_known(const struct look *l)
+{
+    static const char *const own[] = {KEYSTORE_NAME, KEYSTORE_BAK_NAME, JOURNAL_NAME, BURIED_NAME};
+    if (strcmp(l->name, DIRREC_NAME) == 0)
+        return true;
+    for (size_t i = 0; l->f->n == l->c->v->root && i < sizeof own / sizeof own[0]; i++)
+        if (strcmp(l->name, own[i]) == 0)
+            return true;
+    return false;
+}
+
 static void look_reserved(struct look *l)
 {
-    bool root = l->f->n == l->c->v->root;
-    bool file = S_ISREG(l->st.st_mode);
-    if (strncmp(l->name, LONG_LINK_PREFIX, strlen(LONG_LINK_PREFIX)) == 0 && file)
-        look_link_sidecar(l);
-    else if (strcmp(l->name, DIRREC_NAME) == 0)
-        return; /* looked at with its directory */
-    else if (root && (strcmp(l->name, KEYSTORE_NAME) == 0 || strcmp(l->name, KEYSTORE_BAK_NAME) == 0 ||
-                      strcmp(l->name, JOURNAL_NAME) == 0))
-        return; /* looked at first of all */
-    else if (root && strcmp(l->name, BURIED_NAME) == 0)
-        return; /* what a repair put away */
-    else if (!file)
+    if (is_known(l))
+        return;
+    if (!S_ISREG(l->st.st_mode))
         hit(l, CHECK_FOREIGN_TYPE, 0);
+    else if (strncmp(l->name, LONG_LINK_PREFIX, strlen(LONG_LINK_PREFIX)) == 0)
+        look_link_sidecar(l);
     else
         hit(l, CHECK_BAD_NAME, 0);
 }

@@ -8,6 +8,7 @@
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- by the bytes in place ---- */
 
@@ -92,6 +93,31 @@ static void look_header(struct check *c, struct check_item *item, const uint8_t 
         hits_add(hits, CHECK_TAIL, 0);
 }
 
+/* Nothing is behind the first page either. Holes are passed over. */
+static bool is_all_zero(int fd, uint64_t length)
+{
+    uint8_t buf[8 * PAGE_BYTES];
+    off_t data = PAGE_BYTES;
+    while ((uint64_t)data < length) {
+        off_t next = lseek(fd, data, SEEK_DATA);
+        if (next < 0)
+            return errno == ENXIO;
+        ssize_t n = io_pread(fd, buf, sizeof buf, (uint64_t)next);
+        if (n <= 0 || !sodium_is_zero(buf, (size_t)n))
+            return n == 0;
+        data = next + n;
+    }
+    return true;
+}
+
+/* Content that never reached the disk; or the header of a file was lost, which has more. */
+static void hit_zero_page(int fd, uint64_t length, struct hits *hits)
+{
+    struct hit *h = hits_add(hits, CHECK_ZERO_PAGE, 0);
+    if (h && !is_all_zero(fd, length))
+        h->severity = CHECK_DAMAGE;
+}
+
 static int look_bytes(struct check *c, struct check_item *item, int fd, struct hits *hits)
 {
     uint8_t page[PAGE_BYTES];
@@ -106,7 +132,7 @@ static int look_bytes(struct check *c, struct check_item *item, int fd, struct h
     else if (!sodium_is_zero(page, (size_t)n))
         look_header(c, item, page, (uint64_t)st.st_size, hits);
     else if (!is_pending(c, item->n, NULL))
-        hits_add(hits, CHECK_ZERO_PAGE, 0);
+        hit_zero_page(fd, (uint64_t)st.st_size, hits);
     return 0;
 }
 
@@ -139,11 +165,9 @@ static void diagnose(struct check_item *item, int err, struct hits *hits)
         hits_add(hits, CHECK_IO, (int)n);
     else if (n < (ssize_t)sizeof image)
         hits_add(hits, CHECK_BAD_LENGTH, err);
-    else if (header_decode(image, &h))
-        hits_add(hits, CHECK_BAD_HEADER, err);
-    else if (pd && memcmp(h.pd_id, pd->id, ID_BYTES) != 0)
+    else if (header_decode(image, &h) == 0 && pd && memcmp(h.pd_id, pd->id, ID_BYTES) != 0)
         hits_add(hits, CHECK_WRONG_DIRECTORY, err);
-    else if (err == LFS_ERR_CORRUPT)
+    else if (header_decode(image, &h) == 0 && err == LFS_ERR_CORRUPT)
         hit_short(hits, &h, (uint64_t)st.st_size);
     else
         hits_add(hits, CHECK_BAD_HEADER, err);
@@ -199,8 +223,10 @@ static void check_loaded(struct check *c, struct check_item *item, struct file *
                          struct hits *hits)
 {
     int fd;
-    if (f->zero_page)
-        hits_add(hits, CHECK_ZERO_PAGE, 0);
+    if (f->zero_page && node_fd_get(item->n, false, &fd) == 0) {
+        hit_zero_page(fd, f->placed_length, hits);
+        node_fd_put(item->n);
+    }
     if (excess)
         hits_add(hits, CHECK_TAIL, 0);
     if (f->state != CONTENT_NONE)

@@ -187,6 +187,8 @@ int queue_start(struct check *c);
 void queue_push(struct check *c, const struct check_job *job, char *position);
 /* The walk came to here with nothing to queue. */
 void queue_passed(struct check *c, const char *position);
+/* What was counted for the file that was pushed last. */
+void queue_settle(struct check *c);
 /* Waits for the workers and ends them. */
 void queue_finish(struct check *c);
 

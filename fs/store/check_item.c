@@ -98,6 +98,7 @@ int check_push_file(struct check *c, const struct look *l, uint64_t from, bool a
     if (job.first < chunks)
         atomic_store(&item->partial, true);
     check_item_put(c, item);
+    queue_settle(c);
     return r;
 }
 

@@ -79,6 +79,13 @@ static int mend_zero_page(struct mending *m, struct hit *h)
     return file_truncate(m->item->n, 0);
 }
 
+/* No key opens what has no header; an older copy of its first page may. */
+static int mend_bury(struct mending *m, struct hit *h)
+{
+    struct check_item *item = m->item;
+    return item->dir ? lost_bury(m->c, item->dir, item->stored, &h->moved_to) : -ESTALE;
+}
+
 /* What is there of the last chunk does not open. */
 static uint64_t whole_chunks(const struct hit *h)
 {
@@ -205,6 +212,16 @@ static bool can_move(const struct mending *m, const struct hit *h)
     return !m->item->lost && m->item->links == 1;
 }
 
+static bool is_empty(const struct mending *m, const struct hit *h)
+{
+    return h->severity != CHECK_DAMAGE;
+}
+
+static bool has_more(const struct mending *m, const struct hit *h)
+{
+    return h->severity == CHECK_DAMAGE && can_move(m, h);
+}
+
 static bool always(const struct mending *m, const struct hit *h)
 {
     return true;
@@ -218,9 +235,10 @@ static const struct fix {
     int (*run)(struct mending *m, struct hit *h);
 } fixes[] = {
     {CHECK_TAIL, 0, "cut what was never committed", always, mend_tail},
-    {CHECK_ZERO_PAGE, 0, "make it an empty file", always, mend_zero_page},
+    {CHECK_ZERO_PAGE, 0, "make it an empty file", is_empty, mend_zero_page},
     {CHECK_BAD_LENGTH, CHECK_CUT_TAILS, "cut it where it ends", can_cut_short, mend_short},
     {CHECK_BAD_CHUNK, CHECK_CUT_TAILS, "cut it before what can't be read", can_cut, mend_cut},
+    {CHECK_ZERO_PAGE, CHECK_LOST_FOUND, "move it away", has_more, mend_bury},
     {CHECK_BAD_HEADER, CHECK_LOST_FOUND, MOVE_TEXT, can_move, mend_move},
     {CHECK_BAD_LENGTH, CHECK_LOST_FOUND, MOVE_TEXT, can_move, mend_move},
     {CHECK_BAD_CHUNK, CHECK_LOST_FOUND, MOVE_TEXT, can_move, mend_move},

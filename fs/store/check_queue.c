@@ -140,6 +140,14 @@ void queue_push(struct check *c, const struct check_job *job, char *position)
     }
 }
 
+void queue_settle(struct check *c)
+{
+    struct check_queue *q = c->q;
+    pthread_mutex_lock(&q->lock);
+    take_walked(c, q->first < q->end ? &slot_at(q, q->end - 1)->sum : &q->settled);
+    pthread_mutex_unlock(&q->lock);
+}
+
 void queue_passed(struct check *c, const char *position)
 {
     struct check_queue *q = c->q;

@@ -1,6 +1,6 @@
 /* A new record for a directory that has lost its own. Only its id matters: names and links in it are bound to
  * that. It stands in what is left of the record, in the records of its subdirectories and in the headers of
- * its files; a name that decrypts with it proves it. */
+ * its files; the names that decrypt with it prove it, all of them. */
 #include "fs/store/check_int.h"
 #include "latchfs/io.h"
 
@@ -14,14 +14,14 @@
 
 #define CANDIDATES_MAX 32u
 #define ENTRIES_MAX 1024u /* that are asked */
-#define PROOFS_MAX 64u    /* names that are tried */
+#define PROOFS_MAX 1024u  /* names that are tried */
 #define SIDECAR_NAME_MAX (NAME_CIPHER_MAX + sizeof LONG_NAME_SUFFIX)
 
 struct search {
     struct check *c;
     int fd; /* of the directory */
     uint8_t id[CANDIDATES_MAX][ID_BYTES];
-    unsigned ids, names;
+    unsigned ids, names, proofs;
     struct pd *pd; /* whose keys proved the id; NULL: none yet */
     uint8_t found[ID_BYTES];
 };
@@ -97,7 +97,24 @@ static bool proves(const struct search *s, struct pd *pd, const uint8_t *id, con
     return yes;
 }
 
-/* One name against all ids and all keys. 1: found. */
+/* True if the name decrypts with an id and the keys of a protected directory. The first one that does is
+ * found. */
+static bool prove(struct search *s, const char *encoded)
+{
+    const struct pd_table *t = s->c->v->pds;
+    if (s->pd)
+        return proves(s, s->pd, s->found, encoded);
+    for (unsigned p = 0; p < atomic_load(&t->count); p++)
+        for (unsigned i = 0; i < s->ids; i++)
+            if (proves(s, t->of[p], s->id[i], encoded)) {
+                s->pd = t->of[p];
+                memcpy(s->found, s->id[i], ID_BYTES);
+                return true;
+            }
+    return false;
+}
+
+/* Every name must say the same: one that was copied here from another directory proves that one's id. */
 static int try_name(const char *name, unsigned char type, void *arg)
 {
     struct search *s = arg;
@@ -107,21 +124,15 @@ static int try_name(const char *name, unsigned char type, void *arg)
         strcpy(encoded, name);
     else if (kind != STORED_LONG || long_name_read(s->c->v, s->fd, name, encoded))
         return 0;
-    const struct pd_table *t = s->c->v->pds;
-    for (unsigned p = 0; p < atomic_load(&t->count); p++)
-        for (unsigned i = 0; i < s->ids; i++)
-            if (proves(s, t->of[p], s->id[i], encoded)) {
-                s->pd = t->of[p];
-                memcpy(s->found, s->id[i], ID_BYTES);
-                return 1;
-            }
-    return --s->names == 0;
+    if (!prove(s, encoded))
+        return LFS_ERR_AUTH;
+    return ++s->proofs == PROOFS_MAX;
 }
 
 /* An empty directory may get a new id; but which protected directory it belonged to only its record said. */
 static int draw_id(struct search *s, const struct look *l)
 {
-    if (s->names || !l->f || atomic_load(&s->c->v->pds->count) != 1)
+    if (s->names || l->dir_keyed || !l->f || atomic_load(&s->c->v->pds->count) != 1)
         return LFS_ERR_CORRUPT;
     randombytes_buf(s->found, ID_BYTES);
     s->pd = atomic_load(&l->f->n->pd);
@@ -130,15 +141,19 @@ static int draw_id(struct search *s, const struct look *l)
 
 static int find_id(struct search *s, const struct look *l)
 {
-    add_own(s);
+    if (!l->dir_keyed)
+        add_own(s);
     int r = dir_scan(s->fd, collect, s);
     if (r)
         return r;
     if (!s->names)
         return draw_id(s, l);
-    s->names = s->names < PROOFS_MAX ? s->names : PROOFS_MAX;
     r = dir_scan(s->fd, try_name, s);
-    return r < 0 ? r : s->pd ? 0 : LFS_ERR_CORRUPT;
+    if (r < 0 || !s->pd)
+        return r < 0 ? r : LFS_ERR_CORRUPT;
+    /* Another directory's; or its own, which then stands where it must not. */
+    bool taken = id_set_has(&s->c->dirs, s->found);
+    return taken || (l->dir_keyed && memcmp(s->found, l->dir_id, ID_BYTES) == 0) ? LFS_ERR_AUTH : 0;
 }
 
 static int write_record(const struct search *s, struct look *l)
@@ -159,11 +174,12 @@ static int rebuild(struct look *l, int fd)
     return r ? r : write_record(&s, l);
 }
 
-/* A directory is known by its parent's id: so that must be right first. */
+/* A directory is known by its parent's id: so that must be right first. An authentic record in the wrong
+ * place may be another directory's that was copied over this one's. */
 int record_rebuild(struct look *l)
 {
     struct volume *v = l->c->v;
-    if (!l->n || l->dir_keyed || (l->f && !l->f->keyed))
+    if (!l->n || (l->f && !l->f->keyed))
         return LFS_ERR_CORRUPT;
     int fd, r = volume_enter(v, false);
     if (r)

@@ -128,11 +128,13 @@ static const struct fix {
 /* What could be done, by the first way there is. The root is an entry of no directory. */
 static bool is_for(const struct fix *x, const struct look *l, const struct hit *h)
 {
-    if (x->kind != h->kind || (!l->f && x->run != do_record) || (l->f && l->f->lost && x->run == put_away))
-        return false;
+    if (x->kind != h->kind || !l->f)
+        return x->kind == h->kind && x->run == do_record;
+    if (x->run == put_away)
+        return !l->f->lost;
     if (x->run == do_name)
         return name_stored_kind(l->name) == STORED_LONG && !l->plain_known && l->f->keyed;
-    return x->run != do_record || (!l->dir_keyed && (!l->f || l->f->keyed));
+    return x->run != do_record || l->f->keyed;
 }
 
 static void say_what(const struct look *l, struct hits *hits)

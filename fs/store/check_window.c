@@ -21,7 +21,8 @@ static void drop(char **name, size_t count)
 void window_clear(struct check *c, struct frame *f)
 {
     struct window *w = &f->w;
-    drop(w->name + w->at, w->count - w->at);
+    if (w->name)
+        drop(w->name + w->at, w->count - w->at);
     c->names -= w->count;
     free(w->name);
     *w = (struct window){.more = true};

@@ -337,6 +337,8 @@ static int file_load(struct file *f)
     if (r)
         return volume_note(f->n->vol, r);
     trim(f);
+    if (f->seal_unfit)
+        seal_give_up(f);
     return 0;
 }
 

@@ -64,6 +64,7 @@ struct file {
 
     uint8_t *page_hash;           /* of the tag pages in place, by number: 32 bytes each, zeros: unknown */
     _Atomic uint64_t page_hashes; /* room for so many */
+    bool seal_unfit;              /* it does not fit, and the journal that could have mended that was lost */
     bool seal_asked;              /* the seal that was loaded fits, or is in nobody's way (a repair) */
     uint64_t opened_seq;          /* of the entry that opens the seal that stands in place; 0: none */
 

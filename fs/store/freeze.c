@@ -9,6 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define RESTS_MAX 3
+
 /* How deep this thread is inside of changes. */
 static __thread unsigned depth;
 
@@ -270,10 +272,23 @@ static void wait_for_none(struct freeze *f, const _Atomic uint64_t *count)
     pthread_mutex_unlock(&f->lock);
 }
 
+/* Inside the gate, as every checkpoint, so that no key goes meanwhile; nobody is waited for there. */
+static int put_in_place(struct volume *v)
+{
+    int r = volume_enter(v, true);
+    if (r)
+        return r;
+    r = checkpoint_run(v, true);
+    volume_leave(v);
+    return r;
+}
+
 /* Nobody changes anything any more. */
 static int put_to_rest(struct volume *v)
 {
-    int r = checkpoint_run(v, true);
+    int r = put_in_place(v);
+    for (int i = 0; !r && journal_used(v->journal) && i < RESTS_MAX; i++)
+        r = put_in_place(v); /* a file that was busy before */
     if (!r && journal_used(v->journal))
         r = atomic_load(&v->apply_error) ? atomic_load(&v->apply_error) : -EIO;
     if (!r)
@@ -284,7 +299,7 @@ static int put_to_rest(struct volume *v)
 static int freeze_now(struct volume *v, unsigned seconds)
 {
     struct freeze *f = &v->freeze;
-    int r = checkpoint_run(v, true); /* most of the work, while nobody waits yet */
+    int r = put_in_place(v); /* most of the work, while nobody waits yet */
     if (r)
         return r;
     set_state(f, FREEZE_CLOSING);
@@ -310,13 +325,12 @@ int volume_freeze(struct volume *v, unsigned seconds)
     if (is_over(&v->freeze))
         end_locked(v);
     int r = atomic_load(&v->freeze.state) == FREEZE_FROZEN ? LFS_ERR_BUSY : volume_check_writable(v);
-    if (!r)
-        r = volume_enter(v, false);
+    if (!r && volume_is_locked(v)) /* a lock that begins from here on waits for turn, and ends the freeze */
+        r = LFS_ERR_NOKEY;
     if (!r) {
         depth++;
         r = freeze_now(v, seconds);
         depth--;
-        volume_leave(v);
     }
     pthread_mutex_unlock(&v->freeze.turn);
     return r;

@@ -111,7 +111,8 @@ int journal_open(int dirfd, const uint8_t volume_id[static ID_BYTES], const uint
     int fd = openat(dirfd, JOURNAL_NAME, flags);
     struct stat st;
     if (fd < 0)
-        return errno == ENOENT || errno == ELOOP ? LFS_ERR_JOURNAL : -errno;
+        return errno == ENOENT || errno == ELOOP || errno == EISDIR || errno == ENXIO ? LFS_ERR_JOURNAL
+                                                                                      : -errno;
     struct journal *j = journal_alloc(fd, volume_id, key);
     if (!j) {
         close(fd);

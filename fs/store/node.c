@@ -166,8 +166,10 @@ static void node_destroy(struct node *n)
 {
     file_drop(n);
     fd_drop(n);
-    if (n->stored && tmp_is_grave(n->vol, n->stored))
+    if (n->stored && tmp_is_grave(n->vol, n->stored) && freeze_try(n->vol)) { /* else at the next mount */
         tmp_discard(n->vol, n->vol->root_fd, n->stored);
+        freeze_leave(n->vol);
+    }
     free(n->stored);
     pthread_mutex_destroy(&n->file_lock);
     free(n);

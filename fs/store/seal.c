@@ -99,11 +99,9 @@ static int commit_locked(struct sealing *s, uint64_t *reserved)
     h.seal_generation++;
     txn_begin(&t, f);
     txn_header_as_is(&t, &h);
-    r = txn_commit(&t, reserved);
+    r = file_commit_header(&t, &h, reserved);
     if (r)
         return r;
-    f->hdr = h;
-    f->ov.changed = true;
     f->seal_asked = false;
     s->t->sealed++;
     atomic_fetch_add(&f->n->vol->seals, 1);
@@ -277,7 +275,8 @@ static int compare(struct file *f, struct seal_run *run)
 int seal_check_loaded(struct file *f, int fd)
 {
     struct volume *v = f->n->vol;
-    if (f->hdr.seal_state != SEAL_SEALED || f->state != CONTENT_PAGED || v->journal_lost || v->opt.salvage)
+    f->seal_unfit = false;
+    if (f->hdr.seal_state != SEAL_SEALED || f->state != CONTENT_PAGED || v->opt.salvage)
         return 0;
     struct seal_run *run = seal_run_new(f);
     int r = run ? 0 : -ENOMEM;
@@ -289,7 +288,26 @@ int seal_check_loaded(struct file *f, int fd)
         f->seal_asked = r == 0;
     }
     seal_run_free(run);
-    return r;
+    f->seal_unfit = r == LFS_ERR_AUTH && v->journal_lost;
+    return f->seal_unfit ? 0 : r;
+}
+
+/* Best effort: nothing may be waited for while a file is loaded. */
+void seal_give_up(struct file *f)
+{
+    struct volume *v = f->n->vol;
+    struct file_header h = f->hdr;
+    uint64_t reserved = SEAL_RESERVE;
+    struct txn t;
+    f->seal_unfit = false;
+    if (volume_check_writable(v) || !freeze_try(v))
+        return;
+    if (journal_reserve(v->journal, reserved, false) == 0) {
+        txn_begin(&t, f);
+        txn_header(&t, &h);
+        file_commit_header(&t, &h, &reserved); /* else the next one who loads the file tries again */
+    }
+    freeze_leave(v);
 }
 
 int seal_check_change(struct file *f)

@@ -39,8 +39,11 @@ uint64_t seal_run_reads(const struct seal_run *run, const struct file *f);
 int seal_run_some(struct seal_run *run, struct file *f, int fd, bool cached);
 void seal_run_root(struct seal_run *run, uint8_t root[static 32]); /* once, at the end */
 
-/* At load, of a file whose header was just read: LFS_ERR_AUTH, said once. Long files pass. */
+/* At load, of a file whose header was just read: LFS_ERR_AUTH, said once. Long files pass. Where the journal
+ * was lost, one that does not fit passes too and is noted. */
 int seal_check_loaded(struct file *f, int fd);
+/* Opens a seal that was noted (write lock), so that later mounts do not hold it against the file. */
+void seal_give_up(struct file *f);
 
 /* Before the first change of a sealed file, if its seal was not asked at load: what would be sealed again
  * afterwards must be what was sealed. However long the file is (write lock). */
@@ -89,7 +92,7 @@ struct seal_waiter {
     int64_t since;
     struct seal_waiter *prev, *next;
 };
-struct seal_waiter *seal_take(struct volume *v, const struct seal_turn *t);
+struct seal_waiter *seal_take(struct volume *v, struct seal_turn *t);
 void seal_put_back(struct volume *v, struct seal_waiter *list);
 void seal_waiter_free(struct seal_waiter *w);
 

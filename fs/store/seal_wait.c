@@ -133,14 +133,16 @@ int64_t seal_due(const struct volume *v)
 
 /* ---- turns ---- */
 
-struct seal_waiter *seal_take(struct volume *v, const struct seal_turn *t)
+struct seal_waiter *seal_take(struct volume *v, struct seal_turn *t)
 {
     struct seal_waiter *list = NULL, **end = &list;
     size_t count = 0;
     pthread_mutex_lock(&v->dirty_lock);
+    if (v->seal_waiting > WAITING_MAX)
+        t->before = INT64_MAX;
     for (struct seal_waiter *w = v->seal_first, *next; w && count < t->files; w = next) {
         next = w->next;
-        if (w->since > t->before && v->seal_waiting <= WAITING_MAX)
+        if (w->since > t->before)
             break;
         if (t->only && atomic_load(&w->n->pd) != t->only)
             continue;

@@ -163,12 +163,12 @@ static int open_journal(struct volume *v)
     int r = journal_open(v->root_fd, v->id, key, writable, &v->journal);
     if (r != LFS_ERR_JOURNAL || !v->opt.ignore_journal)
         return r;
+    v->journal_lost = true; /* files may be between two states: their seals are not held against them */
     if (!writable) {
         v->suspect_since = 1; /* what the journal had to say about lengths is lost */
         return journal_absent(v->id, key, &v->journal);
     }
     r = journal_create(v->root_fd, v->id, key, true);
-    v->journal_lost = true; /* files may be between two states: their seals are not held against them */
     return r ? r : journal_open(v->root_fd, v->id, key, writable, &v->journal);
 }
 

@@ -297,7 +297,8 @@ ssize_t file_copy_range(struct node *in, uint64_t off_in, struct node *out, uint
 int64_t file_seek(struct node *n, uint64_t off, int whence);
 
 /* Whether the file has a seal, and if so, whether all its records are those that it was made of, whatever the
- * length of the file. 0, LFS_ERR_AUTH (then *sealed tells that the seal is what is wrong), any other error. */
+ * length of the file. 0, LFS_ERR_AUTH (then *sealed tells that the seal is what is wrong), any other error.
+ */
 int file_verify_seal(struct node *n, bool *sealed);
 
 /* Durable when it returns: data, size, name and the directories up the path. */

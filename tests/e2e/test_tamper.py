@@ -1,4 +1,5 @@
-"""What was changed in the ciphertext is refused, and nothing else is."""
+"""What was changed in the ciphertext is refused, and nothing else is: through a mount. tests/tamper has every kind of
+change, through the store."""
 
 import errno
 import mmap
@@ -26,7 +27,7 @@ def flipped(path, offset):
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("offset", [0, 5, 9, 16, 40, 100, 300, 511])
+@pytest.mark.parametrize("offset", [0, 40, 300])
 def test_damaged_header(volume, offset):
     """EIO for that file, and for no other."""
     with volume.mount() as m:
@@ -62,7 +63,7 @@ def test_damaged_header_can_be_removed(volume):
         assert os.listdir(m.path) == []
 
 
-@pytest.mark.parametrize("chunk", [0, 60, 111, 112, 300])
+@pytest.mark.parametrize("chunk", [60, 112])
 def test_damaged_chunk(volume, chunk):
     """Only what lies in that chunk is lost."""
     size = 400 * CHUNK
@@ -86,26 +87,6 @@ def test_damaged_chunk(volume, chunk):
             assert os.pread(fd, CHUNK, chunk * CHUNK) == pattern(2, CHUNK)
 
 
-@pytest.mark.parametrize("length", [1, 100, 511, 512, 600, 4095, 5000])
-def test_cut_file(volume, length):
-    """A file cut below its header is corrupt; cut behind it, it never reads as other bytes than it had."""
-    data = pattern(1, 50 * CHUNK)
-    with volume.mount() as m:
-        write_file(m / "f", data)
-        write_file(m / "g", b"other")
-        backing = backing_of(volume, m, "f")
-        m.umount().ok()
-        os.truncate(backing, length)
-        m.mount().ok()
-        err = errno_of(read_file, m / "f")
-        if not err:
-            got = read_file(m / "f")
-            assert all(got[i:i + CHUNK] in (data[i:i + CHUNK], bytes(len(got[i:i + CHUNK])))
-                       for i in range(0, len(got), CHUNK))
-        assert err == errno.EIO if length < 512 else err in (0, errno.EIO)
-        assert read_file(m / "g") == b"other"
-
-
 def test_files_swapped_between_directories(volume):
     """A ciphertext name is bound to its directory: moved elsewhere by hand, it does not appear there."""
     with volume.mount() as m:
@@ -126,23 +107,6 @@ def test_files_swapped_between_directories(volume):
         assert mounts_of(volume)[0]["auth_failures"] > 0
 
 
-def test_symlink_blobs_swapped_between_directories(volume):
-    """The same name in two directories would decrypt; the target must not."""
-    with volume.mount() as m:
-        for d in ("one", "two"):
-            os.mkdir(m / d)
-            os.symlink(f"target of {d}", m / d / "link")
-        one, two = (backing_of(volume, m, f"{d}/link") for d in ("one", "two"))
-        m.umount().ok()
-        blobs = os.readlink(one), os.readlink(two)
-        for path, blob in zip((one, two), reversed(blobs)):
-            path.unlink()
-            os.symlink(blob, path)
-        m.mount().ok()
-        for d in ("one", "two"):
-            assert errno_of(os.readlink, m / d / "link") == errno.EIO
-
-
 def test_directory_moved_by_hand(volume):
     """Its record names its parent: found under another, it is refused."""
     with volume.mount() as m:
@@ -158,43 +122,6 @@ def test_directory_moved_by_hand(volume):
         m.mount().ok()
         for d in ("one", "two"):
             assert errno_of(os.listdir, m / d / "sub") == errno.EIO
-
-
-def test_directory_records_swapped(volume):
-    with volume.mount() as m:
-        os.mkdir(m / "one")
-        os.mkdir(m / "two")
-        write_file(m / "one/f", b"x")
-        write_file(m / "keep", b"fine")
-        one = backing_of(volume, m, "one") / "latchfs.dir"
-        m.umount().ok()
-        flipped(one, 20)
-        m.mount().ok()
-        assert errno_of(os.listdir, m / "one") == errno.EIO
-        assert os.listdir(m / "two") == []
-        assert read_file(m / "keep") == b"fine"
-
-
-def test_chunks_swapped_inside_a_file(volume):
-    """The seal of a short file tells when it is opened; of a long one the chunks tell."""
-    size = 1200 * CHUNK
-    with volume.mount() as m:
-        write_file(m / "f", pattern(1, size))
-        write_file(m / "short", pattern(1, 10 * CHUNK))
-        backing = [backing_of(volume, m, name) for name in ("f", "short")]
-        m.umount().ok()
-        for path in backing:
-            data = bytearray(read_file(path))
-            data[CHUNK:2 * CHUNK], data[2 * CHUNK:3 * CHUNK] = data[2 * CHUNK:3 * CHUNK], data[CHUNK:2 * CHUNK]
-            data[512:544], data[544:576] = data[544:576], data[512:544]
-            path.write_bytes(data)
-        m.mount().ok()
-        assert errno_of(read_file, m / "short") == errno.EIO
-        with opened(m / "f", os.O_RDONLY) as fd:
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
-            assert errno_of(os.pread, fd, 100, 0) == errno.EIO
-            assert errno_of(os.pread, fd, 100, CHUNK) == errno.EIO
-            assert os.pread(fd, CHUNK, 2 * CHUNK) == pattern(1, size)[2 * CHUNK:3 * CHUNK]
 
 
 def test_reading_a_damaged_page_by_mapping(volume):

@@ -27,9 +27,9 @@ static char entry[NAME_CIPHER_MAX + 1]; /* stored name of a file, below which th
 static char sub[NAME_CIPHER_MAX + 1], record_path[600];
 static uint8_t sub_record[DIRREC_BYTES];
 
-static void full_path(char path[static 600], const char *name)
+static void full_path(char path[static 800], const char *name)
 {
-    snprintf(path, 600, "%s/%s", dir, name);
+    snprintf(path, 800, "%s/%s", dir, name);
 }
 
 /* A file with a header, so that it may have attributes. */
@@ -48,7 +48,7 @@ static void make_file(void)
 static void make_sub(void)
 {
     struct dirrec d = {.id = {7}};
-    char path[600];
+    char path[800];
     memcpy(d.parent[0], root_id, ID_BYTES);
     memcpy(d.pd_id, fuzz_keys()->pd_id, ID_BYTES);
     dirrec_name_tag(sub, d.name[0]);
@@ -110,7 +110,7 @@ static void see_all(void)
 
 static void try_entry(const char *name, const char *target)
 {
-    char path[600];
+    char path[800];
     full_path(path, name);
     if (!*name || strlen(name) > NAME_CIPHER_MAX || strchr(name, '/') || access(path, F_OK) == 0)
         return;
@@ -133,7 +133,7 @@ static void try_record(const uint8_t *data, size_t size, bool authentic)
 
 static void try_sidecar(const char *text, size_t len)
 {
-    char stored[NAME_CIPHER_MAX + 1], beside[600], path[600];
+    char stored[NAME_CIPHER_MAX + 1], beside[600], path[800];
     name_long_stored(text, len, stored);
     snprintf(beside, sizeof beside, "%s" LONG_NAME_SUFFIX, stored);
     fuzz_put(dir, beside, (const uint8_t *)text, len, len);
@@ -144,7 +144,7 @@ static void try_sidecar(const char *text, size_t len)
 
 static void try_link_sidecar(const char *text, size_t len)
 {
-    char stored[NAME_CIPHER_MAX + 1], path[600];
+    char stored[NAME_CIPHER_MAX + 1], path[800];
     fuzz_stored(v, "link", stored);
     fuzz_put(dir, LINK_FILE, (const uint8_t *)text, len, len);
     try_entry(stored, LINK_FILE);
@@ -154,7 +154,7 @@ static void try_link_sidecar(const char *text, size_t len)
 
 static void try_attribute(const char *owner, const char *name, const void *value, size_t len)
 {
-    char path[600];
+    char path[800];
     full_path(path, owner);
     if (setxattr(path, name, value, len, 0))
         return;

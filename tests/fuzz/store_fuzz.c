@@ -105,6 +105,15 @@ void fuzz_stored(struct volume *v, const char *name, char stored[static NAME_CIP
 
 /* ---- reading ---- */
 
+static unsigned errors;
+
+unsigned fuzz_errors(void)
+{
+    unsigned n = errors;
+    errors = 0;
+    return n;
+}
+
 #define READ_MAX (300u * PAGE_BYTES)
 
 static uint64_t mix(uint64_t hash, const void *data, size_t len)
@@ -129,6 +138,7 @@ static uint64_t read_file(struct node *n, uint64_t size)
         ssize_t p = file_read(n, part, len, at);
         MUST(p < 0 || (size_t)p == len);
         MUST(r < 0 || (p >= 0 && memcmp(part, whole + at, len) == 0));
+        errors += p < 0;
         hash = p < 0 ? mix(hash, "error", 5) : mix(hash, part, len);
     }
     MUST(file_read(n, part, 1, size) <= 0);
@@ -142,8 +152,10 @@ static uint64_t read_file(struct node *n, uint64_t size)
 static uint64_t read_regular(struct node *n)
 {
     struct stat st;
-    if (file_open(n, false))
+    if (file_open(n, false)) {
+        errors++;
         return 1;
+    }
     MUST(node_getattr(n, &st) == 0 && st.st_size >= 0 && (uint64_t)st.st_size <= FILE_SIZE_MAX);
     uint64_t hash = mix(read_file(n, (uint64_t)st.st_size), &st.st_size, sizeof st.st_size);
     file_close(n);

@@ -39,6 +39,7 @@ void fuzz_stored(struct volume *v, const char *name, char stored[static NAME_CIP
 /* Everything that can be read of a node, and of all below it: no result beyond its bounds, the same when
  * read again. Returns a hash of what was seen. */
 uint64_t fuzz_read_all(struct node *n);
+unsigned fuzz_errors(void); /* of opening and reading files, since the last time this was asked */
 
 /* The check of it, both depths: it goes through, whatever it finds. */
 void fuzz_check(const char *path, struct volume *v);

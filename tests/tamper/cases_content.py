@@ -92,7 +92,8 @@ def attribute_flips(c, m):
 
 def all_attributes(m, path):
     full = os.path.join(m.top, m[path])
-    return [(n, os.getxattr(full, n)) for n in sorted(os.listxattr(full)) if n.startswith("user.latchfs.")]
+    names = [n for n in os.listxattr(full) if n.startswith("user.latchfs.")]
+    return [(n, os.getxattr(full, n)) for n in sorted(names, key=lambda n: (len(n), n))]
 
 
 def long_names(m):
@@ -100,7 +101,8 @@ def long_names(m):
 
 
 def other_letter(letter):
-    return "B" if letter == "A" else "A"
+    """Both may stand at the end too, where some bits must be zero."""
+    return "Q" if letter == "A" else "A"
 
 
 def name_flips(c, m, path, first=0):

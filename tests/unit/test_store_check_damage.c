@@ -376,6 +376,10 @@ static void zero_page(void **state)
     int fd = open(path, O_WRONLY);
     assert_int_equal(pwrite(fd, zeros, sizeof zeros, 0), sizeof zeros);
     close(fd);
+    bare_one(CHECK_ZERO_PAGE); /* with content behind it: a header was lost */
+    assert_int_equal(find_one(CHECK_ZERO_PAGE, "a/paged")->severity, CHECK_DAMAGE);
+    assert_int_equal(truncate(path, PAGE_BYTES), 0);
+    assert_int_equal(truncate(path, 50 * PAGE_BYTES), 0);
     bare_one(CHECK_ZERO_PAGE);
     assert_int_equal(find_one(CHECK_ZERO_PAGE, "a/paged")->severity, CHECK_WARNING);
 }

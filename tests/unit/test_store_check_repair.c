@@ -290,6 +290,30 @@ static void zero_page(void **state)
     whole_again();
 }
 
+/* What stands behind a lost header may be wanted. */
+static void lost_header(void **state)
+{
+    static const uint8_t zeros[PAGE_BYTES];
+    struct stat st;
+    char there[1200];
+    at("a/b/big");
+    int fd = open(path, O_WRONLY);
+    assert_int_equal(pwrite(fd, zeros, sizeof zeros, 0), sizeof zeros);
+    close(fd);
+    assert_int_equal(stat(path, &st), 0);
+    off_t was = st.st_size;
+    open_for_repair();
+    check_open(CHECK_CONTENTS | CHECK_REPAIR | CHECK_CUT_TAILS);
+    assert_false(expect_one(CHECK_ZERO_PAGE, "a/b/big")->repaired);
+    check_open(ALL);
+    const struct seen *s = expect_one(CHECK_ZERO_PAGE, "a/b/big");
+    assert_true(s->repaired);
+    snprintf(there, sizeof there, "%s/%s", volume_dir, s->moved);
+    assert_int_equal(stat(there, &st), 0);
+    assert_int_equal(st.st_size, was);
+    whole_again();
+}
+
 static uint64_t size_of(const char *plain)
 {
     struct node *n = must_walk(plain);
@@ -479,6 +503,42 @@ static void exchanged_files(void **state)
     assert_true(is_there("lost+found/paged") && is_there("lost+found/paged.2"));
 }
 
+/* Two records changed places: what is in the directories says whose they are. */
+static void exchanged_records(void **state)
+{
+    char one[1100], two[1100];
+    path_of("a/b", path);
+    snprintf(one, sizeof one, "%s/" DIRREC_NAME, path);
+    at("a");
+    snprintf(two, sizeof two, "%s/" DIRREC_NAME, path);
+    assert_int_equal(renameat2(AT_FDCWD, one, AT_FDCWD, two, RENAME_EXCHANGE), 0);
+    open_for_repair();
+    check_open(CHECK_REPAIR);
+    assert_true(find_seen(CHECK_BAD_RECORD, "a")->repaired);
+    assert_true(find_seen(CHECK_BAD_RECORD, "a/b")->repaired);
+    assert_true(reads("a/inline", "some text") && reads("a/b/inline", "some text"));
+    whole_again();
+}
+
+/* A file that was copied in must not make the directory another one's. */
+static void record_of_another(void **state)
+{
+    char from[1024], cmd[4096];
+    struct node *a = must_walk("a"), *dir = make_dir(a, "links");
+    make_link(dir, "link", "there");
+    node_unref(dir, 1);
+    node_unref(a, 1);
+    path_of("a/b/paged", from);
+    record_of("a/links");
+    assert_int_equal(unlink(path), 0);
+    *strrchr(path, '/') = '\0';
+    snprintf(cmd, sizeof cmd, "cp -a '%s' '%s/'", from, path);
+    assert_int_equal(system(cmd), 0);
+    open_for_repair();
+    check_open(CHECK_REPAIR);
+    assert_false(find_seen(CHECK_MISSING_RECORD, "a/links")->repaired);
+}
+
 static void record_from_a_header(void **state)
 {
     record_of("a/b");
@@ -527,6 +587,7 @@ int main(void)
         TEST(record_gone_for_good),
         TEST(tail),
         TEST(zero_page),
+        TEST(lost_header),
         TEST(short_file),
         TEST(damaged_tail),
         TEST(damage_inside),
@@ -536,6 +597,8 @@ int main(void)
         TEST(moved_directory),
         TEST(broken_seal),
         TEST(exchanged_files),
+        TEST(exchanged_records),
+        TEST(record_of_another),
         TEST(record_from_a_header),
         TEST(broken_links),
         TEST(refused_when_read_only),

@@ -428,6 +428,36 @@ static void test_lock_of_a_directory_ends_it(void **state)
     node_unref(top, 1);
 }
 
+static struct keyset newer;
+static struct node *to_protect;
+
+static void *protect_with_newer_keys(void *arg)
+{
+    return (void *)(intptr_t)node_protect(to_protect, &newer);
+}
+
+/* A change may wait for all calls to be over (newer keys), so a freeze that waits for it may not be one. */
+static void test_freezes_beside_new_keys(void **state)
+{
+    pthread_t t;
+    void *r;
+    newer = plain_keys;
+    randombytes_buf(newer.pd_id, ID_BYTES);
+    randombytes_buf(newer.name_key, LFS_KEY_BYTES);
+    for (int i = 0; i < 40; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "d%d", i);
+        to_protect = make_dir(root(), name);
+        newer.active = newer.least = newer.versions[0].version = (uint32_t)i + 1;
+        assert_int_equal(pthread_create(&t, NULL, protect_with_newer_keys, NULL), 0);
+        assert_int_equal(volume_freeze(v, 600), 0);
+        assert_int_equal(volume_thaw(v), 0);
+        assert_int_equal(pthread_join(t, &r), 0);
+        assert_null(r);
+        node_unref(to_protect, 1);
+    }
+}
+
 static void test_close_ends_it(void **state)
 {
     make_things();
@@ -533,6 +563,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_ends_by_itself, volume_setup, volume_teardown),
         cmocka_unit_test_setup_teardown(test_lock_ends_it, volume_setup, volume_teardown),
         cmocka_unit_test_setup_teardown(test_lock_of_a_directory_ends_it, volume_setup, volume_teardown),
+        cmocka_unit_test_setup_teardown(test_freezes_beside_new_keys, volume_setup, volume_teardown),
         cmocka_unit_test_setup_teardown(test_close_ends_it, volume_setup, volume_teardown),
         cmocka_unit_test_setup_teardown(test_try_does_not_wait, volume_setup, volume_teardown),
         cmocka_unit_test_setup_teardown(test_under_load, volume_setup, volume_teardown),

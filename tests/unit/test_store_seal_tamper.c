@@ -262,12 +262,27 @@ static void test_lost_journal(void **state)
     assert_int_equal(unlink(path), 0);
     struct volume_options o = {.no_flusher = true, .ignore_journal = true};
     bool sealed;
+    o.read_only = true;
     assert_int_equal(volume_open(volume_dir, &plain_keys, &o, NULL, &v), 0);
     struct node *n = must_walk("victim");
-    assert_int_equal(file_open(n, true), 0);
+    assert_int_equal(file_open(n, false), 0);
     file_close(n);
     assert_int_equal(file_verify_seal(n, &sealed), LFS_ERR_AUTH);
     assert_true(sealed);
+    node_unref(n, 1);
+    assert_int_equal(volume_close(v), 0);
+    o.read_only = false;
+    assert_int_equal(volume_open(volume_dir, &plain_keys, &o, NULL, &v), 0);
+    n = must_walk("victim");
+    assert_int_equal(file_open(n, false), 0);
+    file_close(n);
+    assert_int_equal(file_verify_seal(n, &sealed), 0);
+    assert_false(sealed); /* given up */
+    node_unref(n, 1);
+    reopen_volume();
+    n = must_walk("victim");
+    assert_int_equal(file_open(n, true), 0);
+    file_close(n);
     node_unref(n, 1);
 }
 
