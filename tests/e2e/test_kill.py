@@ -9,6 +9,7 @@ import signal
 import subprocess
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -145,6 +146,12 @@ def test_kill_9_again_and_again(volume):
     check_volume(volume)
 
 
+def kill_daemons(m):
+    for pid in harness.daemon_pids(m.path):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def killed_mount(m, after):
     """Starts a mount, and kills its daemon somewhere on its way."""
     starting = subprocess.Popen([m.volume.bins.latch, "mount", "--passphrase-file", m.volume.passfile, m.volume.path,
@@ -152,9 +159,9 @@ def killed_mount(m, after):
                                 cwd="/")
     harness.wait_until(lambda: harness.daemon_pids(m.path) or starting.poll() is not None, what="latchfs to start")
     time.sleep(after)
-    for pid in harness.daemon_pids(m.path):
-        os.kill(pid, signal.SIGKILL)
+    kill_daemons(m)
     starting.wait(timeout=60)
+    kill_daemons(m)  # one that was forked while the first was killed
     m.force_away()
 
 

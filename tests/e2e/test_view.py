@@ -687,7 +687,8 @@ def keys_of(view, m, monkeypatch):
              "link": root.symlink, "xattr": root.xattr, "journal": keys.journal}
     found.update({f"V{n}": latchread.subkey(root.name_key, b"latchfsV", n) for n in (1, 2, 3)})
     fd = os.open(view.stored(m, "size4097"), os.O_RDONLY)
-    f = latchread.File(fd, keys, latchread.Directory(os.fsencode(m), keys, None))
+    root = latchread.Directory(os.fsencode(m), keys, None)
+    f = latchread.File(fd, keys, root.protected, root.id)
     os.close(fd)
     found["file"] = f.file_keys[1]
     found.update({f"file {n}": latchread.subkey(f.file_keys[1], b"latchfsF", n) for n in (1, 2, 3)})

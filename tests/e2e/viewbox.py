@@ -84,7 +84,7 @@ class View:
         Path(scratch).write_bytes(data)
         fd = os.open(scratch, os.O_RDONLY)
         try:
-            f = latchread.File(fd, keys, directory)
+            f = latchread.File(fd, keys, directory.protected, directory.id)
             out = bytearray(f.size)
             for at, piece in f.pieces():
                 out[at : at + len(piece)] = piece

@@ -419,8 +419,8 @@ def backing_length(size):
 class File:
     """An opened backing file: its header believed, its keys unwrapped. empty: it has no header."""
 
-    def __init__(self, fd, keys, directory):
-        protected = directory.protected
+    def __init__(self, fd, keys, protected, place=None):
+        """place: the id of the directory it stands in; None: not to be checked."""
         self.fd, self.keys, self.length = fd, keys, os.fstat(fd).st_size
         head = os.pread(fd, PAGE, 0)
         self.empty, self.size = True, 0
@@ -433,7 +433,7 @@ class File:
         self.parse()
         need(self.pd == protected.id, "of another protected directory than where it stands")
         self.open_keys(protected)
-        need(not self.homes or directory.id in self.homes, "of another directory than where it stands")
+        need(not (place and self.homes) or place in self.homes, "of another directory than where it stands")
         self.check_length()
 
     def parse(self):
@@ -614,7 +614,7 @@ class Reader:
     def read_file(self, source, target, shown, directory):
         fd = os.open(source, os.O_RDONLY | os.O_NOFOLLOW)
         try:
-            f = File(fd, self.keys, directory)
+            f = File(fd, self.keys, directory.protected, directory.id)
             if f.lost:
                 self.report(source, "its content never reached the disk")
             with open(target, "xb") as out:
