@@ -13,13 +13,18 @@ struct mount {
     bool is_view;
 };
 
+static unsigned octal(char c)
+{
+    return (unsigned char)c & 7u;
+}
+
 /* The table has spaces, tabs, newlines and backslashes as three octal digits. */
 static void unescape(char *text)
 {
     char *to = text;
     for (const char *p = text; *p; to++) {
         if (p[0] == '\\' && p[1] && p[2] && p[3]) {
-            *to = (char)((p[1] - '0') << 6 | (p[2] - '0') << 3 | (p[3] - '0'));
+            *to = (char)(octal(p[1]) << 6 | octal(p[2]) << 3 | octal(p[3]));
             p += 4;
         } else {
             *to = *p++;
