@@ -38,7 +38,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         same(mountctl_encode_job(&job, out, sizeof out), data, size);
     if (mountctl_decode_serial(data, size, &serial) == 0)
         same(mountctl_encode_serial(serial, out, sizeof out), data, size);
-    for (uint16_t kind = MOUNTCTL_CIPHER_PATH; kind <= MOUNTCTL_PLAIN_PATH; kind++)
+    for (uint16_t kind = MOUNTCTL_CIPHER_PATH; kind <= (uint16_t)MOUNTCTL_PLAIN_PATH; kind++)
         if (mountctl_decode_path(kind, data, size, path) == 0)
             same(mountctl_encode_path(kind, path, out, sizeof out), data, size);
     if (mountctl_decode_check(data, size, &check) == 0)
