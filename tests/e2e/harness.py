@@ -77,6 +77,10 @@ def private_namespace():
         with contextlib.suppress(OSError):
             _mount("fusectl", "/sys/fs/fuse/connections", "fusectl", 0)
     _open_dev_fuse()
+    # root's control sockets: other processes of the same test run have mounts too
+    os.makedirs("/run/latchfs", mode=0o711, exist_ok=True)
+    _mount("latchfs-e2e", "/run/latchfs", "tmpfs", 0)
+    os.chmod("/run/latchfs", 0o711)
     return True
 
 
