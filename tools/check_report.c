@@ -20,16 +20,7 @@ const char *check_depth_name(const struct check_subject *s)
 
 void check_progress_add(struct check_progress *sum, const struct check_progress *more)
 {
-    sum->entries += more->entries;
-    sum->files += more->files;
-    sum->directories += more->directories;
-    sum->bytes += more->bytes;
-    sum->notes += more->notes;
-    sum->warnings += more->warnings;
-    sum->damage += more->damage;
-    sum->repaired += more->repaired;
-    sum->sealed += more->sealed;
-    sum->open_seals += more->open_seals;
+    check_progress_sum(sum, more);
     sum->entries_total = more->entries_total;
     sum->bytes_total = more->bytes_total;
 }

@@ -27,7 +27,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/statvfs.h>
 #include <time.h>
@@ -89,29 +88,6 @@ static int prepare(const struct options *o, struct daemon *d)
 }
 
 /* ---- set up ---- */
-
-static void raise_file_limit(void)
-{
-    struct rlimit l;
-    if (getrlimit(RLIMIT_NOFILE, &l))
-        return;
-    l.rlim_cur = l.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &l);
-}
-
-/* Signals come through a descriptor; threads started later inherit the mask. */
-static int take_signals(int *fd)
-{
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGHUP);
-    if (sigprocmask(SIG_BLOCK, &set, NULL) || signal(SIGPIPE, SIG_IGN) == SIG_ERR)
-        return -errno;
-    *fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    return *fd < 0 ? -errno : 0;
-}
 
 static int is_mounted_here(const char *socket_path, const struct mount_status *st, void *arg)
 {
@@ -199,8 +175,8 @@ static int set_up(struct parts *p, const struct options *o)
 {
     struct daemon *d = p->d;
     CLEANUP(keyset_freep) struct keyset *set = NULL;
-    raise_file_limit();
-    int r = take_signals(&p->signals);
+    background_raise_file_limit();
+    int r = background_take_signals(&p->signals);
     if (!r)
         r = keys_open(d, o->keyd_socket, &d->keys, &set);
     if (!r)

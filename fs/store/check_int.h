@@ -117,8 +117,6 @@ struct hits {
 /* Whose counts what this thread counts belongs to, beside those of the whole run: a place of the check comes
  * with what was done before it, and no more. */
 void check_count_for(struct check_progress *own);
-void check_progress_sum(struct check_progress *sum,
-                        const struct check_progress *more); /* not the estimates */
 /* Adds to both. */
 void check_count(struct check *c, const struct check_progress *more);
 

@@ -23,7 +23,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -186,29 +185,6 @@ static void view_free(struct view *v)
 
 /* ---- set up ---- */
 
-static void raise_file_limit(void)
-{
-    struct rlimit l;
-    if (getrlimit(RLIMIT_NOFILE, &l))
-        return;
-    l.rlim_cur = l.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &l);
-}
-
-/* Signals come through a descriptor; threads started later inherit the mask. */
-static int take_signals(int *fd)
-{
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGHUP);
-    if (sigprocmask(SIG_BLOCK, &set, NULL) || signal(SIGPIPE, SIG_IGN) == SIG_ERR)
-        return -errno;
-    *fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    return *fd < 0 ? -errno : 0;
-}
-
 /* The string for libfuse: commas and backslashes in the name are escaped there. */
 static int mount_options(const struct view *v, const struct options *o, char **out)
 {
@@ -260,8 +236,8 @@ __attribute__((format(printf, 2, 0))) static void libfuse_log(enum fuse_log_leve
 
 static int set_up(struct parts *p, const struct options *o)
 {
-    raise_file_limit();
-    int r = take_signals(&p->signals);
+    background_raise_file_limit();
+    int r = background_take_signals(&p->signals);
     if (!r)
         r = keys_open(p->v, o->keyd_socket, &p->keys);
     if (!r)

@@ -12,4 +12,11 @@ int background_enter(int *report);
  * Takes -1: nobody waits. */
 void background_report(int *report, int exit_code);
 
+/* As many open files as the user may have. */
+void background_raise_file_limit(void);
+
+/* SIGTERM, SIGINT and SIGHUP come through *fd (a signalfd, non-blocking) from now on, in threads started
+ * later too; SIGPIPE is ignored. 0 or -errno. */
+int background_take_signals(int *fd);
+
 #endif

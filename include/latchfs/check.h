@@ -105,4 +105,7 @@ struct check_options {
 int check_structure(const char *volume_path, const struct check_options *o, struct check_progress *out);
 int check_volume(struct volume *v, const struct check_options *o, struct check_progress *out);
 
+/* Adds the counts of more to those of sum; the estimates stay as they are. */
+void check_progress_sum(struct check_progress *sum, const struct check_progress *more);
+
 #endif
