@@ -5,6 +5,7 @@
 #include "fs/mount/control_check.h"
 #include "fs/mount/control_jobs.h"
 #include "fs/mount/freezer.h"
+#include "fs/mount/hooks.h"
 #include "fs/mount/identity.h"
 #include "fs/mount/keys.h"
 #include "fs/mount/mountpoint.h"
@@ -153,7 +154,7 @@ static int mount_session(struct parts *p, const struct options *o)
     struct fuse_lowlevel_ops ops = ops_table(d);
     int r = mount_options(d, o, &opts);
     if (!r)
-        r = session_new(d, &ops, opts, &d->session);
+        r = session_new(&daemon_hooks, d, &ops, opts, &d->session);
     if (!r)
         r = session_mount(d->session, d->mountpoint);
     p->mounted = r == 0;

@@ -14,18 +14,7 @@
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
     const struct daemon *d = userdata;
-    unsigned want = FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK |
-                    FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_READDIRPLUS |
-                    FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_PARALLEL_DIROPS;
-    if (d->want_writeback)
-        want |= FUSE_CAP_WRITEBACK_CACHE;
-    /* All else stays off, whatever libfuse takes for a good default: O_TRUNC comes as SETATTR, data is
-     * transformed and cannot be spliced, locks are the kernel's. */
-    conn->want = want & conn->capable;
-    conn->max_write = REQUEST_BYTES_MAX;
-    conn->max_background = MAX_BACKGROUND;
-    conn->congestion_threshold = MAX_BACKGROUND * 3 / 4;
-    conn->time_gran = 1;
+    session_negotiate(conn, d->want_writeback);
 }
 
 struct fuse_lowlevel_ops ops_table(const struct daemon *d)

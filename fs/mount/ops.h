@@ -6,9 +6,6 @@
 #include "fs/mount/daemon.h"
 #include "fs/mount/session.h"
 
-/* Only latchfs changes the volume while it is mounted, so the kernel may keep what it knows. */
-#define CACHE_SECONDS 86400.0
-
 /* The table for a session. Under writeback there is no lseek: the daemon does not see dirty pages, and would
  * call data a hole. There is never a flush: close() need not ask. */
 struct fuse_lowlevel_ops ops_table(const struct daemon *d);

@@ -21,13 +21,14 @@
 #define PRUNE_MAX 500
 
 struct session {
-    struct daemon *d;
+    const struct session_hooks *hooks;
+    void *arg;
     struct fuse_session *se;
     int fd;   /* the device, non-blocking; owned by se */
     int done; /* eventfd, written once, never read */
     struct workers *workers;
 
-    /* While INIT is answered, on the mounting thread. */
+    /* While INIT is answered. */
     uint64_t init_unique;
     uint64_t init_offered; /* flags of the kernel */
     bool init_done;
@@ -35,20 +36,22 @@ struct session {
 
 /* ---- INIT: flags that libfuse 3.14 does not know to send ---- */
 
+/* libfuse hands the program's arg to device_writev, not the session. */
+static _Thread_local struct session *answering_init;
+
 static void patch_init(struct session *s, struct fuse_init_out *out)
 {
     uint32_t add = FUSE_PARALLEL_DIROPS | FUSE_HANDLE_KILLPRIV_V2 | FUSE_SETXATTR_EXT;
     out->flags |= add & (uint32_t)s->init_offered;
-    s->d->kills_priv = out->flags & FUSE_HANDLE_KILLPRIV_V2;
-    s->d->setxattr_ext = out->flags & FUSE_SETXATTR_EXT;
-    s->d->writeback = out->flags & FUSE_WRITEBACK_CACHE;
+    if (s->hooks->negotiated)
+        s->hooks->negotiated(s->arg, out->flags);
 }
 
 static ssize_t device_writev(int fd, struct iovec *iov, int count, void *userdata)
 {
-    struct session *s = ((struct daemon *)userdata)->session;
+    struct session *s = answering_init;
     const struct fuse_out_header *head = iov[0].iov_base;
-    if (!s->init_done && head->unique == s->init_unique && head->error == 0 && count == 2 &&
+    if (s && !s->init_done && head->unique == s->init_unique && head->error == 0 && count == 2 &&
         iov[1].iov_len >= offsetof(struct fuse_init_out, time_gran)) {
         patch_init(s, iov[1].iov_base);
         s->init_done = true;
@@ -75,6 +78,7 @@ static int answer_init(struct session *s)
 {
     struct fuse_buf buf = {0};
     int r = 0;
+    answering_init = s;
     while (!r && !s->init_done && !fuse_session_exited(s->se)) {
         struct pollfd p = {.fd = s->fd, .events = POLLIN};
         if (poll(&p, 1, INIT_DEADLINE_MS) == 0)
@@ -87,29 +91,46 @@ static int answer_init(struct session *s)
             r = n ? n : -ENODEV;
         }
     }
+    answering_init = NULL;
     free(buf.mem);
     return r ? r : s->init_done ? 0 : -EPROTO;
 }
 
 /* ---- set up ---- */
 
-int session_new(struct daemon *d, const struct fuse_lowlevel_ops *ops, const char *options,
-                struct session **out)
+void session_negotiate(struct fuse_conn_info *conn, bool writeback)
+{
+    unsigned want = FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK |
+                    FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_READDIRPLUS |
+                    FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_PARALLEL_DIROPS;
+    if (writeback)
+        want |= FUSE_CAP_WRITEBACK_CACHE;
+    /* All else stays off, whatever libfuse takes for a good default: O_TRUNC comes as SETATTR, data is
+     * transformed and cannot be spliced, locks are the kernel's. */
+    conn->want = want & conn->capable;
+    conn->max_write = REQUEST_BYTES_MAX;
+    conn->max_background = MAX_BACKGROUND;
+    conn->congestion_threshold = MAX_BACKGROUND * 3 / 4;
+    conn->time_gran = 1;
+}
+
+int session_new(const struct session_hooks *hooks, void *arg, const struct fuse_lowlevel_ops *ops,
+                const char *options, struct session **out)
 {
     struct session *s = calloc(1, sizeof *s);
     if (!s)
         return -ENOMEM;
-    *s = (struct session){.d = d, .fd = -1, .done = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+    *s = (struct session){
+        .hooks = hooks, .arg = arg, .fd = -1, .done = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
     struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
     if (s->done >= 0 && !fuse_opt_add_arg(&args, "latchfs") && !fuse_opt_add_arg(&args, "-o") &&
         !fuse_opt_add_arg(&args, options))
-        s->se = fuse_session_new(&args, ops, sizeof *ops, d);
+        s->se = fuse_session_new(&args, ops, sizeof *ops, arg);
     fuse_opt_free_args(&args);
     if (!s->se) {
         session_free(s);
         return -EINVAL;
     }
-    d->session = s;
     *out = s;
     return 0;
 }
@@ -145,7 +166,8 @@ static void finish(struct session *s)
 
 int session_start(struct session *s)
 {
-    const struct workers_of about = {.d = s->d, .se = s->se, .fd = s->fd, .done = s->done};
+    const struct workers_of about = {
+        .hooks = s->hooks, .arg = s->arg, .se = s->se, .fd = s->fd, .done = s->done};
     return workers_start(&about, &s->workers);
 }
 

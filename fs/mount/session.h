@@ -1,29 +1,60 @@
 /* The connection to the kernel: mount, INIT, the threads that receive and answer requests, notifications,
- * unmount. The receive loop is in session.c alone. */
+ * unmount. It knows nothing of volumes: what it needs of the program behind it, it asks by hooks. The receive
+ * loop is in worker.c alone. */
 #ifndef FS_MOUNT_SESSION_H
 #define FS_MOUNT_SESSION_H
 
 #define FUSE_USE_VERSION 314
 
-#include "fs/mount/daemon.h"
-
 #include <fuse3/fuse_lowlevel.h>
 #include <linux/fuse.h>
+#include <stdbool.h>
+#include <stdint.h>
 
 #define REQUEST_BYTES_MAX (1u << 20) /* data of one READ or WRITE */
 #define MAX_BACKGROUND 128           /* writes and reads ahead that the kernel sends at a time */
 
+/* For attributes, names and missing names when nobody else changes what is served. */
+#define CACHE_SECONDS 86400.0
+
 struct session;
 
-/* ops is copied. options: the -o string for libfuse and the kernel. d is handed to every operation. */
-int session_new(struct daemon *d, const struct fuse_lowlevel_ops *ops, const char *options,
-                struct session **out);
+/* What a session asks of its program, with the arg of session_new. Any may be NULL. */
+struct session_hooks {
+    /* INIT is answered, with these flags (FUSE_*, also those that libfuse does not know). Called before any
+     * other request, on the thread that mounts. */
+    void (*negotiated)(void *arg, uint32_t flags);
+
+    /* Begins a worker, on its thread. An error of err.h ends the session. */
+    int (*begin_thread)(void *arg);
+
+    /* Wipes what the thread keeps between requests. Called by every worker for session_wipe and at its end.
+     */
+    void (*wipe_thread)(void *arg);
+
+    /* Around each request that changes something. False: not now; the request is put aside, and tried again
+     * after the next one and after session_wake. */
+    bool (*try_change)(void *arg);
+    void (*end_change)(void *arg);
+
+    /* There is no room to put aside another one: try_change must succeed soon. */
+    void (*no_room)(void *arg);
+};
+
+/* hooks: a constant; ops is copied. options: the -o string for libfuse and the kernel. arg is handed to every
+ * operation and hook. */
+int session_new(const struct session_hooks *hooks, void *arg, const struct fuse_lowlevel_ops *ops,
+                const char *options, struct session **out);
+
+/* For the operation init: asks for all that the kernel offers and that suits a program which is alone in
+ * changing what it serves, and for nothing else. */
+void session_negotiate(struct fuse_conn_info *conn, bool writeback);
 
 /* Mounts and answers INIT, on this thread. On failure nothing is mounted. */
 int session_mount(struct session *s, const char *mountpoint);
 
-/* Starts the workers: requests are answered from now on. While the volume is frozen those that change
- * something are put aside, so that there is always a worker for the others. */
+/* Starts the workers: requests are answered from now on. Those that may not change something now are put
+ * aside, so that there is always a worker for the others. */
 int session_start(struct session *s);
 
 /* Readable once the connection is over (unmounted, aborted, or session_stop). */
@@ -35,7 +66,7 @@ void session_stop(struct session *s);
 /* Stops and joins the workers and closes the connection. Does not unmount. Takes NULL. */
 void session_free(struct session *s);
 
-/* Makes every worker look whether what waits for the end of a freeze can go on. */
+/* Makes every worker look whether what was put aside can go on. */
 void session_wake(struct session *s);
 
 /* ---- for operations, on the worker's own thread ---- */
@@ -51,7 +82,7 @@ void session_forget_request(void);
 
 /* ---- wiping ---- */
 
-/* Makes every worker wipe its buffers, stack and the store's per-thread memory, idle ones too, and waits
+/* Makes every worker wipe its buffers and what its wipe_thread wipes, idle ones too, and waits
  * until all have: every request that was under way at the call is answered then. Not from a worker.
  * LFS_ERR_TIMEOUT when one is stuck in a request for long; it wipes afterwards. */
 int session_wipe(struct session *s);

@@ -1,9 +1,6 @@
 #include "fs/mount/worker.h"
 
-#include "fs/mount/freezer.h"
-#include "fs/mount/identity.h"
 #include "fs/mount/parking.h"
-#include "fs/mount/wipe.h"
 #include "latchfs/buf.h"
 #include "latchfs/err.h"
 #include "latchfs/log.h"
@@ -96,7 +93,8 @@ static void wipe(struct worker *w, uint64_t order)
     wipe_request(w);
     if (reply_buffer)
         madvise(reply_buffer, REQUEST_BYTES_MAX, MADV_DONTNEED); /* zero pages from now on */
-    wipe_thread();
+    if (w->all->of.hooks->wipe_thread)
+        w->all->of.hooks->wipe_thread(w->all->of.arg);
     tell_wiped(w, order);
 }
 
@@ -175,8 +173,8 @@ static void process(const struct worker *w, const struct fuse_buf *request)
     fuse_session_process_buf(w->all->of.se, request);
 }
 
-/* What changes the volume waits while that is frozen, but not in a worker: once all of them waited, nobody
- * would serve reads. */
+/* What may not change something now waits, but not in a worker: once all of them waited, nobody would serve
+ * reads. */
 static bool is_change(uint32_t opcode)
 {
     static const uint8_t changes[] = {
@@ -191,14 +189,26 @@ static bool is_change(uint32_t opcode)
     return false;
 }
 
+static bool try_change(const struct workers *all)
+{
+    return !all->of.hooks->try_change || all->of.hooks->try_change(all->of.arg);
+}
+
+static void end_change(const struct workers *all)
+{
+    if (all->of.hooks->end_change)
+        all->of.hooks->end_change(all->of.arg);
+}
+
 /* False: it is parked. */
 static bool begin_change(struct worker *w, size_t len)
 {
     struct workers *all = w->all;
-    while (!volume_try_change(all->of.d->vol)) {
+    while (!try_change(all)) {
         if (parking_put(&all->parking, w->request.mem, len))
             return false;
-        freezer_end(all->of.d->freezer, "the number of changes that waited");
+        if (all->of.hooks->no_room)
+            all->of.hooks->no_room(all->of.arg);
     }
     return true;
 }
@@ -213,7 +223,7 @@ static void answer(struct worker *w, size_t len)
         return;
     process(w, &w->request);
     if (change)
-        volume_end_change(w->all->of.d->vol);
+        end_change(w->all);
     if (forget_request)
         wipe_request(w);
 }
@@ -221,14 +231,13 @@ static void answer(struct worker *w, size_t len)
 static void answer_parked(struct worker *w)
 {
     struct workers *all = w->all;
-    struct volume *v = all->of.d->vol;
-    while (!parking_is_empty(&all->parking) && volume_try_change(v)) {
+    while (!parking_is_empty(&all->parking) && try_change(all)) {
         struct parked *one = parking_take(&all->parking);
         if (one) {
             process(w, &(struct fuse_buf){.mem = one->request, .size = one->len});
             parked_free(one);
         }
-        volume_end_change(v);
+        end_change(all);
     }
 }
 
@@ -270,7 +279,9 @@ static int set_up(struct worker *w)
         r = -ENOMEM;
     if (buf != MAP_FAILED)
         reply_buffer = buf;
-    return r ? r : identity_thread();
+    if (!r && w->all->of.hooks->begin_thread)
+        r = w->all->of.hooks->begin_thread(w->all->of.arg);
+    return r;
 }
 
 static void *run(void *arg)

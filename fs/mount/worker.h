@@ -7,7 +7,8 @@
 struct workers;
 
 struct workers_of {
-    struct daemon *d;
+    const struct session_hooks *hooks;
+    void *arg;
     struct fuse_session *se;
     int fd;   /* the device, non-blocking */
     int done; /* eventfd, readable once the session ends; the first worker that ends makes it so */
