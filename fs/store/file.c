@@ -43,6 +43,7 @@ static void file_free(struct file *f)
     locked_free(f->keys);
     overlay_clear(&f->ov);
     seal_pages_cut(f, 0);
+    seal_later_drop(f);
     for (int i = 0; i < 3; i++)
         rangeset_clear(&f->named[i]);
     if (f->removed_from)
@@ -77,6 +78,7 @@ void file_drop(struct node *n)
 
 void file_forget_keys(struct file *f)
 {
+    seal_later_drop(f);
     locked_free(f->keys);
     f->keys = NULL;
     f->loaded = false;

@@ -66,7 +66,10 @@ struct file {
     _Atomic uint64_t page_hashes; /* room for so many */
     bool seal_unfit;              /* it does not fit, and the journal that could have mended that was lost */
     bool seal_asked;              /* the seal that was loaded fits, or is in nobody's way (a repair) */
-    uint64_t opened_seq;          /* of the entry that opens the seal that stands in place; 0: none */
+    _Atomic(struct seal_run *) seal_later; /* of the seal that was opened, not asked to the end; NULL: none */
+    uint8_t seal_later_root[32];
+    atomic_bool seal_misfit; /* that seal did not fit */
+    uint64_t opened_seq;     /* of the entry that opens the seal that stands in place; 0: none */
 
     struct timespec mtime; /* the plaintext's, while mtime_known; the place may have a later one */
     bool mtime_known, mtime_touched;

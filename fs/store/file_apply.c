@@ -67,6 +67,7 @@ static int put_group(struct applier *p, uint64_t first, size_t i, size_t n)
         if (have < 0)
             return (int)have;
     }
+    seal_page_changes(f, p->fd, first, page);
     uint64_t holes_end = end < f->placed_chunks ? end : f->placed_chunks;
     for (uint64_t c = first; c < holes_end; c++)
         if (rangeset_has(&f->ov.holes, c))
@@ -118,6 +119,7 @@ static int put_hole(struct applier *p, uint64_t lo, uint64_t hi)
         if (first > 0 && first >= lo && end <= hi && !n) {
             uint64_t at = layout_tag_page(first);
             uint64_t bytes = layout_data_offset(end - 1) + PAGE_BYTES - at;
+            seal_page_changes(p->f, p->fd, first, NULL);
             seal_page_lost(p->f, first);
             if (io_fallocate(p->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, bytes) == 0)
                 continue;
@@ -187,6 +189,8 @@ static int put_all(struct applier *p)
                     : f->hdr.size              ? layout_length(f->hdr.size)
                                                : HEADER_BYTES;
     int r;
+    if (want < f->placed_length)
+        seal_later_finish(f, p->fd);
     if (f->state == CONTENT_INLINE)
         r = put_inline(p);
     else if (!(r = put_data(p)) && !(r = put_holes(p)))

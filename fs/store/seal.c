@@ -29,6 +29,7 @@ struct sealing {
     struct seal_run *run;
     uint64_t gen; /* f->placed_gen when the run began */
     bool hashed, done;
+    bool misfit; /* what it had was not what its last seal spoke of: a seal that says so */
 };
 
 /* Everything of the file is in place, as it was when the run began. */
@@ -68,6 +69,7 @@ static int begin(struct sealing *s)
     return r || synced ? r : sync_found(s);
 }
 
+/* What was sealed before is asked first. */
 static int hash(struct sealing *s)
 {
     int fd, r = file_lock_read(s->f);
@@ -75,9 +77,12 @@ static int hash(struct sealing *s)
         return r;
     r = is_still(s) ? node_fd_get(s->f->n, false, &fd) : NOT_NOW;
     if (!r) {
-        r = seal_run_some(s->run, s->f, fd, true);
-        s->hashed = r == 0;
-        r = r < 0 ? r : 0;
+        r = seal_later_some(s->f, fd);
+        s->misfit = r == LFS_ERR_AUTH;
+        if (r == 0)
+            r = seal_run_some(s->run, s->f, fd, true);
+        s->hashed = r == 0 || s->misfit;
+        r = r < 0 && !s->misfit ? r : 0;
         node_fd_put(s->f->n);
     }
     file_unlock(s->f);
@@ -94,7 +99,10 @@ static int commit_locked(struct sealing *s, uint64_t *reserved)
     if (r)
         return r;
     node_fd_put(f->n);
-    seal_run_root(s->run, h.seal_root);
+    if (s->misfit)
+        memset(h.seal_root, 0, sizeof h.seal_root);
+    else
+        seal_run_root(s->run, h.seal_root);
     h.seal_state = SEAL_SEALED;
     h.seal_generation++;
     txn_begin(&t, f);
@@ -102,6 +110,7 @@ static int commit_locked(struct sealing *s, uint64_t *reserved)
     r = file_commit_header(&t, &h, reserved);
     if (r)
         return r;
+    f->seal_misfit = false;
     f->seal_asked = false;
     s->t->sealed++;
     atomic_fetch_add(&f->n->vol->seals, 1);
@@ -259,17 +268,20 @@ int seal_lets_fresh(struct file *f, uint32_t n, bool *fresh)
 
 /* ---- checking ---- */
 
-static int compare(struct file *f, struct seal_run *run)
+static int say_broken(struct file *f)
 {
-    uint8_t root[ROOT_BYTES];
-    seal_run_root(run, root);
-    if (sodium_memcmp(root, f->hdr.seal_root, ROOT_BYTES) == 0)
-        return 0;
     char path[JENTRY_PATH_MAX + 1];
     if (!atomic_exchange(&f->n->seal_broken, true))
         log_error("the seal of %s is broken: its records are not the last ones",
                   node_path(f->n, path, sizeof path) ? "a file" : path);
     return LFS_ERR_AUTH;
+}
+
+int seal_compare(struct file *f, struct seal_run *run, const uint8_t root[static 32])
+{
+    uint8_t found[ROOT_BYTES];
+    seal_run_root(run, found);
+    return sodium_memcmp(found, root, ROOT_BYTES) == 0 ? 0 : say_broken(f);
 }
 
 int seal_check_loaded(struct file *f, int fd)
@@ -284,7 +296,7 @@ int seal_check_loaded(struct file *f, int fd)
     if (!r && seal_run_reads(run, f) <= SEAL_OPEN_PAGES) {
         while ((r = seal_run_some(run, f, fd, false)) > 0)
             ;
-        r = r ? r : compare(f, run);
+        r = r ? r : seal_compare(f, run, f->hdr.seal_root);
         f->seal_asked = r == 0;
     }
     seal_run_free(run);
@@ -317,12 +329,16 @@ int seal_check_change(struct file *f)
     if (f->hdr.seal_state != SEAL_SEALED || f->seal_asked || f->state != CONTENT_PAGED || v->journal_lost ||
         v->opt.salvage)
         return 0;
+    if (sodium_is_zero(f->hdr.seal_root, ROOT_BYTES)) /* found out by seal_later.c */
+        return say_broken(f);
     struct seal_run *run = seal_run_new(f);
-    int r = run ? node_fd_get(f->n, false, &fd) : -ENOMEM;
-    if (!r) {
+    bool later = run && seal_is_on(v) && seal_run_reads(run, f) > SEAL_NOW_PAGES && seal_later_begin(f) == 0;
+    int r = !run ? -ENOMEM : later ? 0 : node_fd_get(f->n, false, &fd);
+    f->seal_asked = f->seal_asked || later;
+    if (!r && !later) {
         while ((r = seal_run_some(run, f, fd, true)) > 0)
             ;
-        r = r ? r : compare(f, run);
+        r = r ? r : seal_compare(f, run, f->hdr.seal_root);
         f->seal_asked = r == 0;
         node_fd_put(f->n);
     }
@@ -352,7 +368,7 @@ static int verify_locked(struct verifying *y, int fd)
         return -ENOMEM;
     y->generation = f->hdr.seal_generation;
     int r = seal_run_some(y->run, f, fd, false);
-    return r ? r : compare(f, y->run);
+    return r ? r : seal_compare(f, y->run, f->hdr.seal_root);
 }
 
 static int verify_some(struct verifying *y)

@@ -1,8 +1,9 @@
 /* The seal of a paged file: a root in its header over its size and every tag page (docs/FORMAT.md, "Seal").
  *
  * seal_root.c has the hashes of tag pages and the root, seal_wait.c the files that wait for a seal, seal.c
- * makes and checks seals. A sealed header always fits the records in place: it is made when everything of the
- * file is in place and on disk, and the entry of the first change opens it. */
+ * makes and checks seals, seal_later.c asks those of long files that changed before they were asked. A sealed
+ * header always fits the records in place: it is made when everything of the file is in place and on disk,
+ * and the entry of the first change opens it. */
 #ifndef LATCHFS_STORE_SEAL_H
 #define LATCHFS_STORE_SEAL_H
 
@@ -11,6 +12,7 @@
 #include <limits.h>
 
 #define SEAL_OPEN_PAGES 8u  /* files with at most so many tag pages are checked when they are loaded */
+#define SEAL_NOW_PAGES 64u  /* with at most so many to read the first change asks, else the next sealing */
 #define SEAL_NEVER UINT_MAX /* volume_options.seal_seconds: no seals, no hashes */
 
 static inline bool seal_is_on(const struct volume *v)
@@ -32,7 +34,12 @@ bool seal_keeps_pages(const struct file *f);
  * the file makes sure that it is still the same. */
 struct seal_run;
 struct seal_run *seal_run_new(const struct file *f); /* lock held; NULL: no memory */
-void seal_run_free(struct seal_run *run);
+void seal_run_free(struct seal_run *run);            /* takes NULL */
+/* About the file as it is in place at the call: changes of tag pages are told by seal_run_keep before they
+ * happen. NULL: no memory, or too much is kept for such runs already (write lock). */
+struct seal_run *seal_run_before(struct file *f);
+void seal_run_keep(struct seal_run *run, uint64_t first, const uint8_t page[static PAGE_BYTES]);
+bool seal_run_wants(const struct seal_run *run, uint64_t first); /* it has not seen that tag page yet */
 /* Tag pages that will be read. */
 uint64_t seal_run_reads(const struct seal_run *run, const struct file *f);
 /* Goes on for a while: 1 there is more, 0 done. cached: kept hashes will do; else everything is read. */
@@ -46,8 +53,26 @@ int seal_check_loaded(struct file *f, int fd);
 void seal_give_up(struct file *f);
 
 /* Before the first change of a sealed file, if its seal was not asked at load: what would be sealed again
- * afterwards must be what was sealed. However long the file is (write lock). */
+ * afterwards must be what was sealed. With many tag pages to read that is found out later (write lock). */
 int seal_check_change(struct file *f);
+
+/* LFS_ERR_AUTH, said once, when the run's root is not this one. */
+int seal_compare(struct file *f, struct seal_run *run, const uint8_t root[static 32]);
+
+/* ---- a seal that is asked after the first change (seal_later.c) ----
+ *
+ * The pages that change meanwhile are hashed as they were. The file gets no new seal before the old one was
+ * found to fit; if it does not fit, it gets one that never will. */
+int seal_later_begin(struct file *f);           /* write lock; -ENOMEM: ask now */
+bool seal_is_asked_later(const struct file *f); /* that, or the answer was no */
+/* The tag page of the group at chunk first is about to change in place; page: as it is, or NULL: it is read
+ * (write lock). */
+void seal_page_changes(struct file *f, int fd, uint64_t first, const uint8_t *page);
+/* Goes on for a while: 1 there is more, 0 it fits or nothing was to ask, LFS_ERR_AUTH (lock held). */
+int seal_later_some(struct file *f, int fd);
+/* To the end: the backing file is about to be cut (write lock). */
+void seal_later_finish(struct file *f, int fd);
+void seal_later_drop(struct file *f); /* its keys go */
 
 /* ---- opening ---- */
 

@@ -113,9 +113,12 @@ static const uint8_t *kept(const struct file *f, uint64_t number)
 /* ---- the root ---- */
 
 struct seal_run {
-    uint64_t next, count; /* tag pages */
-    uint64_t ahead;       /* tag pages before this one were asked for */
-    uint64_t hole_end;    /* the backing file has no data from here on up to this offset */
+    uint64_t next, count;     /* tag pages */
+    bool before;              /* of the file as it was in place when the run was made */
+    uint8_t *were;            /* then: hashes of tag pages that changed since, by number; zeros: none */
+    _Atomic uint64_t *budget; /* that were is counted in */
+    uint64_t ahead;           /* tag pages before this one were asked for */
+    uint64_t hole_end;        /* the backing file has no data from here on up to this offset */
     uint8_t zero[HASH_BYTES];
     /* Of crypto_generichash, which wants to be aligned. The key is in it until enough else was hashed: a run
      * that is left for a while has hashed many pages. */
@@ -145,7 +148,42 @@ struct seal_run *seal_run_new(const struct file *f)
 
 void seal_run_free(struct seal_run *run)
 {
+    if (run && run->were) {
+        atomic_fetch_sub(run->budget, run->count * HASH_BYTES);
+        free(run->were);
+    }
     locked_free(run);
+}
+
+struct seal_run *seal_run_before(struct file *f)
+{
+    struct seal_run *run = seal_run_new(f);
+    if (!run)
+        return NULL;
+    uint64_t bytes = run->count * HASH_BYTES;
+    run->before = true;
+    run->budget = &f->n->vol->seal_kept;
+    if (atomic_fetch_add(run->budget, bytes) + bytes <= KEPT_MAX)
+        run->were = calloc(run->count, HASH_BYTES); /* pages of it that nobody writes to take no memory */
+    if (run->were)
+        return run;
+    atomic_fetch_sub(run->budget, bytes);
+    locked_free(run);
+    return NULL;
+}
+
+bool seal_run_wants(const struct seal_run *run, uint64_t first)
+{
+    uint64_t number = page_number(first);
+    return run && number >= run->next && number < run->count &&
+           sodium_is_zero(run->were + number * HASH_BYTES, HASH_BYTES);
+}
+
+void seal_run_keep(struct seal_run *run, uint64_t first, const uint8_t page[static PAGE_BYTES])
+{
+    uint64_t number = page_number(first);
+    if (seal_run_wants(run, first))
+        hash_page(number, page, run->were + number * HASH_BYTES);
 }
 
 uint64_t seal_run_reads(const struct seal_run *run, const struct file *f)
@@ -165,18 +203,20 @@ static bool is_placed(const struct file *f)
     return !f->ov.count && !f->ov.holes.n;
 }
 
-/* The records of the group at chunk first as they are, or will be when what is pending has a place. */
-static int read_page(const struct file *f, int fd, uint64_t first, uint8_t page[static PAGE_BYTES])
+/* The records of the group at chunk first as they are, or will be when what is pending has a place. placed:
+ * as they lie there now. */
+static int read_page(const struct file *f, int fd, uint64_t first, bool placed,
+                     uint8_t page[static PAGE_BYTES])
 {
     uint64_t at = layout_tag_page(first), base = layout_record_offset(first) - at;
     memset(page, 0, PAGE_BYTES);
-    if (f->placed_state == CONTENT_PAGED && first < f->placed_chunks) {
+    if (placed || (f->placed_state == CONTENT_PAGED && first < f->placed_chunks)) {
         ssize_t n = io_pread(fd, page, PAGE_BYTES, at);
         if (n < 0)
             return (int)n;
         memset(page + n, 0, PAGE_BYTES - (size_t)n);
     }
-    if (is_placed(f))
+    if (placed)
         return 0;
     for (uint64_t c = first; c < layout_group_next(first); c++) {
         const struct ov_chunk *o = overlay_get(&f->ov, c);
@@ -204,16 +244,17 @@ static int page_hash(struct seal_run *run, const struct file *f, int fd, uint8_t
 {
     uint8_t page[PAGE_BYTES];
     uint64_t first = page_first(run->next), at = layout_tag_page(first);
+    bool placed = run->before || is_placed(f);
     if (at < run->hole_end && at > 0) {
         memcpy(out, run->zero, HASH_BYTES);
         return 1;
     }
     read_ahead(run, fd);
-    int r = read_page(f, fd, first, page);
+    int r = read_page(f, fd, first, placed, page);
     if (r)
         return r;
     hash_page(run->next, page, out);
-    if (!is_placed(f) || !sodium_is_zero(page, sizeof page))
+    if (!placed || !sodium_is_zero(page, sizeof page))
         return READ_WORK;
     off_t data = lseek(fd, (off_t)at, SEEK_DATA);
     if (data < 0 && errno == ENXIO)
@@ -223,17 +264,31 @@ static int page_hash(struct seal_run *run, const struct file *f, int fd, uint8_t
     return READ_WORK;
 }
 
+static const uint8_t *was(const struct seal_run *run)
+{
+    const uint8_t *h = run->were ? run->were + run->next * HASH_BYTES : NULL;
+    return h && !sodium_is_zero(h, HASH_BYTES) ? h : NULL;
+}
+
+/* The page at hand lies in place as it was hashed. */
+static bool may_keep(const struct seal_run *run, const struct file *f)
+{
+    return is_placed(f) || (run->before && f->state == CONTENT_PAGED && run->next < page_count(f->hdr.size));
+}
+
 int seal_run_some(struct seal_run *run, struct file *f, int fd, bool cached)
 {
     unsigned work = 0;
     run->hole_end = 0; /* what was a hole may have been filled */
     for (; run->next < run->count && work < SOME_WORK; run->next++) {
-        const uint8_t *known = cached ? kept(f, run->next) : NULL;
+        const uint8_t *known = was(run);
+        if (!known && cached)
+            known = kept(f, run->next);
         uint8_t h[HASH_BYTES];
         int r = known ? 1 : page_hash(run, f, fd, h);
         if (r < 0)
             return r;
-        if (cached && !known && run->count > 1 && is_placed(f) && make_room(f, run->next))
+        if (cached && !known && run->count > 1 && may_keep(run, f) && make_room(f, run->next))
             memcpy(f->page_hash + run->next * HASH_BYTES, h, HASH_BYTES);
         crypto_generichash_update(state_of(run), known ? known : h, HASH_BYTES);
         work += (unsigned)r;

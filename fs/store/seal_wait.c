@@ -82,7 +82,8 @@ static struct seal_waiter *waiter_new(struct node *n, struct file *f)
 void seal_wait(struct node *n, struct file *f, bool synced)
 {
     struct volume *v = n->vol;
-    bool keep = f && seal_keeps_pages(f) && atomic_load(&v->seal_keeping) < KEEPING_MAX;
+    bool keep =
+        f && (seal_is_asked_later(f) || (seal_keeps_pages(f) && atomic_load(&v->seal_keeping) < KEEPING_MAX));
     struct seal_waiter *w = waiter_new(n, keep ? f : NULL), *old;
     if (!w)
         return;
