@@ -28,8 +28,8 @@
 
 struct control {
     struct daemon *d;
-    struct sockaddr_un at;
-    int listener, stop; /* both stay readable until a thread has taken what is there */
+    char path[PATH_MAX]; /* of its socket */
+    int listener, stop;  /* both stay readable until a thread has taken what is there */
     pthread_t threads[THREADS];
     unsigned running;
     bool bound;
@@ -253,7 +253,7 @@ static int make_directories(char *dir)
     return r ? r : own_directory(dir);
 }
 
-static int socket_address(const struct daemon *d, struct sockaddr_un *a)
+static int socket_path(const struct daemon *d, char path[static PATH_MAX])
 {
     char dir[PATH_MAX], id[2 * ID_BYTES + 1];
     int r = mountctl_dir(dir, sizeof dir);
@@ -262,24 +262,28 @@ static int socket_address(const struct daemon *d, struct sockaddr_un *a)
     if (r)
         return r;
     id_to_hex(d->volume_id, id);
-    a->sun_family = AF_UNIX;
-    int n = snprintf(a->sun_path, sizeof a->sun_path, "%s/%s.%d.sock", dir, id, (int)getpid());
-    return n < 0 || (size_t)n >= sizeof a->sun_path ? -ENAMETOOLONG : 0;
+    int n = snprintf(path, PATH_MAX, "%s/%s.%d.sock", dir, id, (int)getpid());
+    return n < 0 || n >= PATH_MAX ? -ENAMETOOLONG : 0;
 }
 
 static int listen_at(struct control *c)
 {
-    int r = socket_address(c->d, &c->at);
+    struct sockaddr_un a;
+    char fresh[PATH_MAX];
+    AUTO_CLOSE int dir = -1;
+    int r = socket_path(c->d, c->path);
     if (r)
         return r;
     /* Without its suffix until it listens: a client removes sockets that refuse it. */
-    struct sockaddr_un fresh = c->at;
-    fresh.sun_path[strlen(fresh.sun_path) - strlen(".sock")] = '\0';
-    unlink(fresh.sun_path);
+    snprintf(fresh, sizeof fresh, "%.*s", (int)(strlen(c->path) - strlen(".sock")), c->path);
+    r = mountctl_address(fresh, &a, &dir);
+    if (r)
+        return r;
+    unlink(fresh);
     c->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (c->listener < 0 || fchmod(c->listener, 0600) ||
-        bind(c->listener, (const struct sockaddr *)&fresh, sizeof fresh) || listen(c->listener, 16) ||
-        rename(fresh.sun_path, c->at.sun_path))
+        bind(c->listener, (const struct sockaddr *)&a, sizeof a) || listen(c->listener, 16) ||
+        rename(fresh, c->path))
         return -errno;
     c->bound = true;
     return 0;
@@ -313,7 +317,7 @@ void control_free(struct control *c)
     while (c->running)
         pthread_join(c->threads[--c->running], NULL);
     if (c->bound)
-        unlink(c->at.sun_path);
+        unlink(c->path);
     lfs_close_fd(&c->listener);
     lfs_close_fd(&c->stop);
     free(c);

@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,17 +32,42 @@ int mountctl_dir(char *path, size_t size)
     return n < 0 || (size_t)n >= size ? -ENAMETOOLONG : 0;
 }
 
+int mountctl_address(const char *path, struct sockaddr_un *out, int *dir)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    char place[PATH_MAX];
+    const char *name = strrchr(path, '/');
+    AUTO_CLOSE int fd = -1;
+    int n = snprintf(a.sun_path, sizeof a.sun_path, "%s", path);
+    if (n >= (int)sizeof a.sun_path) {
+        if (!name || name - path >= (int)sizeof place)
+            return -ENAMETOOLONG;
+        snprintf(place, sizeof place, "%.*s", (int)(name - path), path);
+        fd = open(place, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0)
+            return -errno;
+        n = snprintf(a.sun_path, sizeof a.sun_path, "/proc/self/fd/%d%s", fd, name);
+    }
+    if (n < 0 || n >= (int)sizeof a.sun_path)
+        return -ENAMETOOLONG;
+    *out = a;
+    *dir = fd;
+    fd = -1;
+    return 0;
+}
+
 /* ---- client ---- */
 
 static int connect_to(const char *path, int deadline_s, int *out)
 {
-    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    struct sockaddr_un a;
     struct timeval deadline = {.tv_sec = deadline_s};
     struct ucred peer;
     socklen_t len = sizeof peer;
-    if (strlen(path) >= sizeof a.sun_path)
-        return -ENAMETOOLONG;
-    strcpy(a.sun_path, path);
+    AUTO_CLOSE int dir = -1;
+    int r = mountctl_address(path, &a, &dir);
+    if (r)
+        return r;
     AUTO_CLOSE int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &deadline, sizeof deadline) ||
         setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &deadline, sizeof deadline) ||

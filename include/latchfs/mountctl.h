@@ -190,6 +190,11 @@ struct mountctl_request {
     char resume[PATH_MAX]; /* of CHECK_START */
 };
 
+/* Fills in the address of the socket at path, which may be longer than an address can be: then through *dir,
+ * a descriptor that the caller keeps open until after bind or connect, else -1. -errno of the directory. */
+struct sockaddr_un;
+int mountctl_address(const char *path, struct sockaddr_un *out, int *dir);
+
 /* Encoders return the length or LFS_ERR_MISUSE (no room, or what the decoder would refuse). Decoders of
  * answers return the mount's error if that is what came, LFS_ERR_PROTO for anything malformed; *out is
  * written on success only. */

@@ -19,6 +19,7 @@ from pathlib import Path
 
 PASSPHRASE = "correct horse battery staple"
 CLONE_NEWNS = 0x00020000
+CONTROL_DIR = Path("/run/latchfs/mounts")  # root's
 MS_REC, MS_SLAVE, MS_BIND = 0x4000, 0x80000, 0x1000
 
 # Exit codes of all programs (enum lfs_exit).
@@ -77,10 +78,12 @@ def private_namespace():
         with contextlib.suppress(OSError):
             _mount("fusectl", "/sys/fs/fuse/connections", "fusectl", 0)
     _open_dev_fuse()
-    # root's control sockets: other processes of the same test run have mounts too
-    os.makedirs("/run/latchfs", mode=0o711, exist_ok=True)
-    _mount("latchfs-e2e", "/run/latchfs", "tmpfs", 0)
-    os.chmod("/run/latchfs", 0o711)
+    # Root's control sockets: other processes of the same test run have mounts too. Not what lies around them: the
+    # kernel's upcall for keys runs in the first namespace and looks for keyd's socket there.
+    os.makedirs(CONTROL_DIR.parent, mode=0o711, exist_ok=True)
+    CONTROL_DIR.mkdir(mode=0o700, exist_ok=True)
+    _mount("latchfs-e2e", str(CONTROL_DIR), "tmpfs", 0)
+    CONTROL_DIR.chmod(0o700)
     return True
 
 

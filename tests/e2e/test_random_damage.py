@@ -202,6 +202,14 @@ def restore(volume, kept):
     shutil.copytree(kept, volume.path, symlinks=True)
 
 
+def put_back(path, kept):
+    """As it was, whatever stands there now: a directory, a link, a named pipe, nothing."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    shutil.copy2(kept, path)
+
+
 @pytest.mark.parametrize("seed", range(ROUNDS))
 def test_damaged_while_unmounted(filled, seed):
     volume, kept = filled
@@ -243,9 +251,8 @@ def test_the_damage_is_seen(filled):
     volume, kept = filled
     restore(volume, kept)
     damage(volume.path, random.Random(7), 40)
-    record = volume.path / "latchfs.dir"
-    shutil.copy(kept / "latchfs.dir", record)
-    shutil.copy(kept / "latchfs.journal", volume.path / "latchfs.journal")
+    for name in ("latchfs.dir", "latchfs.journal"):
+        put_back(volume.path / name, kept / name)
     mount = volume.mount(check_umount=False)
     try:
         mount.mount().ok()

@@ -8,7 +8,8 @@ import pytest
 
 import harness
 from fsbox import PLAIN
-from syscalls import errno_of, opened, read_file, write_file
+from keylife import user_home
+from syscalls import errno_of, in_child, opened, read_file, write_file
 from volumes import mounts_of
 
 pytest_plugins = ["fsbox"]
@@ -115,3 +116,25 @@ def test_seals(volume):
             os.fsync(fd)
         assert shown(volume)["seals"] >= 0
         harness.wait_until(lambda: shown(volume)["seals"] + shown(volume)["seals_waiting"] > 0, what="a file to wait for a seal")
+
+
+def test_a_long_path_to_the_socket(bins, workdir, user):
+    """A user's run directory may be longer than the address of a socket can be."""
+    home, entry = user_home(workdir)
+    run = home / ("d" * 120) / "run"
+
+    class Deep(harness.Keyd):
+        @property
+        def env(self):
+            return super().env | {"XDG_RUNTIME_DIR": str(run)}
+
+    in_child(lambda: os.makedirs(run), uid=entry.pw_uid, gid=entry.pw_gid)
+    with Deep(bins, home / "keyd", user=entry) as own:
+        volume = harness.Volume(own, home / "vol", user=entry).create()
+        with volume.mount() as m:
+            assert shown(volume)["pid"] == m.pid
+            volume.latch("freeze", m.path).ok()
+            volume.latch("thaw", m.path).ok()
+            names = os.listdir(run / "latchfs/mounts")
+            assert len(names) == 1 and names[0].endswith(f".{m.pid}.sock")
+        assert os.listdir(run / "latchfs/mounts") == []
