@@ -1,0 +1,102 @@
+"""The figures as tables, for a terminal and for docs/PERFORMANCE.md, and as JSON."""
+
+import targets
+
+
+def number(x):
+    if x is None:
+        return "–"
+    if x >= 100:
+        return f"{x:,.0f}"
+    return f"{x:.1f}" if x >= 10 else f"{x:.2f}" if x >= 0.1 else f"{x:.3f}"
+
+
+def cell(results, backing, row, system):
+    median = results.median(backing, row, system)
+    if median is None:
+        return "–"
+    least, most = results.spread(backing, row, system)
+    return f"{number(median)} ({number(least)}–{number(most)})"
+
+
+def verdict_text(verdicts):
+    if not verdicts:
+        return ""
+    short = [v for v in verdicts if not v.met]
+    if not short:
+        return "met"
+    return "short: " + ", ".join(f"{v.ratio:.2f} of {v.wanted:g} × {v.against}" for v in short)
+
+
+def ratio_text(results, backing, row, against):
+    found = targets.compare(results, backing, row, against)
+    if not found:
+        return "–"
+    return f"{found[1]:.2f} ({found[0]})" if against == "peer" else f"{found[1]:.2f}"
+
+
+def ceiling(results, backing, row):
+    """How many times better than the best peer the backing filesystem itself is: what no filesystem above it can pass."""
+    plain, best = results.median(backing, row, "plain"), targets.best_peer(results, backing, row)
+    return f"{row.ratio(plain, best[1]):.2f}" if plain and best else "–"
+
+
+def rows_of(results, backing, rows):
+    return [r for r in rows if r.key in results.rates.get(backing, {})]
+
+
+def ratio_table(results, backing, rows):
+    """Markdown: ratios and verdicts."""
+    out = ["| workload | / best peer | / passthrough | / plain | plain / best peer | verdict |", "| --- | --- | --- | --- | --- | --- |"]
+    for row in rows_of(results, backing, rows):
+        ratios = [ratio_text(results, backing, row, a) for a in ("peer", "passthrough", "plain")]
+        verdict = verdict_text(targets.judge(results, backing, row))
+        out.append(f"| {row.title} | {' | '.join(ratios)} | {ceiling(results, backing, row)} | {verdict} |")
+    return "\n".join(out)
+
+
+def figure_table(results, backing, rows, names):
+    """Markdown: medians with the least and the most."""
+    out = ["| workload | " + " | ".join(names) + " |", "| --- |" + " --- |" * len(names)]
+    for row in rows_of(results, backing, rows):
+        cells = [cell(results, backing, row, s) for s in names]
+        out.append(f"| {row.title}, {row.unit} | {' | '.join(cells)} |")
+    return "\n".join(out)
+
+
+def met(results, rows):
+    """(rows met, rows judged) over all backings."""
+    verdicts = [targets.judge(results, b, r) for b in results.rates for r in rows_of(results, b, rows)]
+    verdicts = [v for v in verdicts if v]
+    return sum(all(m.met for m in v) for v in verdicts), len(verdicts)
+
+
+def terminal(results, rows, names):
+    """Plain text: ratios to the best peer first, they matter most."""
+    out = []
+    for backing in results.rates:
+        out.append(f"\n{backing:45}" + "".join(f"{n:>12}" for n in names) + f"{'/peer':>7}{'/pass':>7}{'/plain':>7}  verdict")
+        for row in rows_of(results, backing, rows):
+            found = [targets.compare(results, backing, row, a) for a in ("peer", "passthrough", "plain")]
+            cells = "".join(f"{number(results.median(backing, row, n)):>12}" for n in names)
+            ratios = "".join(f"{f[1]:7.2f}" if f else f"{'–':>7}" for f in found)
+            out.append(f"{row.title[:38] + ', ' + row.unit:45}{cells}{ratios}  {verdict_text(targets.judge(results, backing, row))}")
+    good, all_rows = met(results, rows)
+    out.append(f"\n{good} of {all_rows} rows met")
+    return "\n".join(out)
+
+
+def as_json(results, rows, about):
+    by_key = {r.key: r for r in rows}
+    figures = {}
+    for backing, by_row in results.rates.items():
+        for key, by_system in by_row.items():
+            row = by_key[key]
+            figures.setdefault(backing, {})[key] = {
+                "title": row.title, "unit": row.unit, "rates": by_system,
+                "median": {s: results.median(backing, row, s) for s in by_system},
+                "ratio": {a: found[1] for a in ("peer", "passthrough", "plain") if (found := targets.compare(results, backing, row, a))},
+                "targets": [{"against": v.against, "ratio": v.ratio, "wanted": v.wanted, "met": v.met}
+                            for v in targets.judge(results, backing, row)],
+            }
+    return {"about": about, "rows": figures, "failed": results.failed}

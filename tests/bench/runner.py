@@ -1,0 +1,117 @@
+"""Runs the rows in interleaved rounds and keeps every figure."""
+
+import contextlib
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import harness
+import programs
+import systems
+
+DROP = Path("/proc/sys/vm/drop_caches")
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def settle(cold):
+    """What one system left unwritten must not be written in the next one's time."""
+    os.sync()
+    if cold:
+        with contextlib.suppress(OSError):
+            DROP.write_text("3")
+
+
+class Results:
+    """rates[backing][row key][system] is a list, one figure of each round: a rate, or seconds for rows in "s"."""
+
+    def __init__(self):
+        self.rates = {}
+        self.failed = {}
+
+    def add(self, backing, row, system, amount, seconds):
+        value = seconds if row.unit == "s" else amount / seconds
+        self.rates.setdefault(backing, {}).setdefault(row.key, {}).setdefault(system, []).append(value)
+
+    def fail(self, backing, row, system, why):
+        say(f"{backing}: {row.key}: {system}: {str(why).strip()[:200]}")
+        self.failed[f"{backing} {row.key} {system}"] = str(why)[:200]
+
+    def median(self, backing, row, system):
+        values = self.rates.get(backing, {}).get(row.key, {}).get(system)
+        return statistics.median(values) if values else None
+
+    def spread(self, backing, row, system):
+        values = self.rates[backing][row.key][system]
+        return min(values), max(values)
+
+
+@contextlib.contextmanager
+def backings(directory, wanted):
+    """Directories on the wanted backing filesystems: {"ext4": path, "tmpfs": path}. "ext4" stands for what directory is on."""
+    with contextlib.ExitStack() as stack:
+        found = {}
+        top = Path(tempfile.mkdtemp(prefix="latchfs-bench-", dir=directory))
+        stack.callback(shutil.rmtree, top, ignore_errors=True)
+        if "tmpfs" in wanted:
+            memory = top / "tmpfs"
+            memory.mkdir()
+            systems.run(["mount", "-t", "tmpfs", "-o", "size=75%", "latchfs-bench", memory])
+            stack.callback(systems.take_away, memory)
+            found["tmpfs"] = memory
+        if "ext4" in wanted:
+            found["ext4"] = top / "ext4"
+            found["ext4"].mkdir()
+        yield {name: found[name] for name in wanted if name in found}
+
+
+class Runner:
+    def __init__(self, args, rows, scale):
+        self.args, self.rows, self.scale = args, rows, scale
+        self.results = Results()
+        self.spent = {}
+
+    def one(self, backing, row, place, first):
+        """One figure of one system."""
+        begun = time.perf_counter()
+        try:
+            if row.before and (first or not row.once):
+                row.before(place, self.scale)
+            settle(row.cold)
+            amount, seconds = row.run(place, self.scale)
+            self.results.add(backing, row, place.name, amount, seconds)
+        except (OSError, KeyError, subprocess.SubprocessError, harness.HarnessError) as e:
+            self.results.fail(backing, row, place.name, getattr(e, "stderr", None) or e)
+        key = (row.key, place.name)
+        self.spent[key] = self.spent.get(key, 0) + time.perf_counter() - begun
+
+    def round(self, backing, places, number):
+        for place in places:
+            place.new_dir(f"round-{number}")
+        for row in self.rows:
+            for place in random.sample(places, len(places)):
+                self.one(backing, row, place, number == 0)
+        for place in places:
+            with contextlib.suppress(OSError):
+                os.unlink(place.dir / "stream")
+
+    def run(self):
+        """All rows on all backings; the backings take turns too."""
+        with contextlib.ExitStack() as stack:
+            bases = stack.enter_context(backings(self.args.dir, self.args.backing))
+            stack.enter_context(programs.supply(bases.get("tmpfs") or next(iter(bases.values())), self.scale.tree))
+            places = {b: [stack.enter_context(systems.SYSTEMS[s](base)) for s in self.args.systems] for b, base in bases.items()}
+            begun = time.monotonic()
+            for number in range(self.args.rounds):
+                for backing, there in places.items():
+                    self.round(backing, there, number)
+                say(f"round {number + 1} of {self.args.rounds} after {time.monotonic() - begun:.0f} s")
+        return self.results

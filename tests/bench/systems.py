@@ -1,0 +1,179 @@
+"""The filesystems that are timed side by side: each is a context manager that gives a Place.
+
+Peers get the options that their own manual offers for speed: the kernel's cache of file contents and large requests where
+they are off by default. securefs warns against passing options of FUSE, so it gets none.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import harness
+
+PEERS = ("gocryptfs", "securefs", "encfs", "cryfs")
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Place:
+    """One system on one backing filesystem. dir is where the present round works; below is its ciphertext."""
+
+    name: str
+    root: Path
+    below: Path
+    dir: Path = None
+    made: dict = field(default_factory=dict)
+
+    def new_dir(self, name):
+        self.dir = self.root / name
+        self.dir.mkdir()
+        self.made = {}
+
+    def pids(self):
+        """Daemons that serve it, by their command lines."""
+        return [] if self.root == self.below else serving(self.root)
+
+    def processor(self):
+        """Seconds of processor time that the daemons have used so far."""
+        return sum(process_seconds(pid) for pid in self.pids())
+
+
+def serving(mountpoint):
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                if os.fsencode(mountpoint) in words:
+                    found.append(int(entry.name))
+    return found
+
+
+def process_seconds(pid):
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / TICK
+
+
+def run(argv, **more):
+    more = {"check": True, "timeout": 120, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE} | more
+    return subprocess.run([str(a) for a in argv], **more)
+
+
+@contextlib.contextmanager
+def mounted(base, name, start):
+    """start(cipher, mnt) mounts; afterwards nothing of it is left, whatever happened."""
+    cipher, mnt = base / name / "cipher", base / name / "mnt"
+    cipher.mkdir(parents=True)
+    mnt.mkdir()
+    spread_directories(cipher)
+    try:
+        start(cipher, mnt)
+        harness.wait_until(lambda: os.path.ismount(mnt), what=f"{name} to be mounted")
+        yield Place(name, mnt, cipher)
+    finally:
+        take_away(mnt)
+
+
+def take_away(mnt):
+    for _ in range(20):
+        if not os.path.ismount(mnt):
+            return
+        if subprocess.run(["umount", mnt], stderr=subprocess.DEVNULL, timeout=60, check=False).returncode:
+            time.sleep(0.5)
+    minor = harness.mount_device(mnt)
+    if minor is not None:
+        harness.abort_connection(minor)
+        subprocess.run(["umount", "-l", mnt], check=False)
+
+
+def spread_directories(directory):
+    """Lets ext4 put each directory made in it into a block group of its own, so that none of them meets the inodes that
+    another freed: ext4 does not use those again for some time and searches past them."""
+    subprocess.run(["chattr", "+T", directory], stderr=subprocess.DEVNULL, check=False)
+
+
+@contextlib.contextmanager
+def plain(base):
+    (base / "plain").mkdir()
+    spread_directories(base / "plain")
+    yield Place("plain", base / "plain", base / "plain")
+
+
+@contextlib.contextmanager
+def latchfs(base):
+    (base / "latchfs").mkdir()
+    with harness.Keyd(harness.binaries(), base / "keyd") as keyd:
+        volume = harness.Volume(keyd, base / "latchfs" / "cipher").create()
+        spread_directories(volume.path)
+        volume.unlock().ok()
+        with volume.mount() as mount:
+            place = Place("latchfs", mount.path, volume.path)
+            place.volume = volume
+            yield place
+
+
+def passthrough_program():
+    return harness.build_dir() / "tests" / "bench" / "passthrough"
+
+
+def passthrough(base):
+    return mounted(base, "passthrough", lambda cipher, mnt: run([passthrough_program(), cipher, mnt]))
+
+
+def gocryptfs(base):
+    def start(cipher, mnt):
+        password = base / "gocryptfs" / "password"
+        password.write_text("bench\n")
+        run(["gocryptfs", "-init", "-q", "-scryptn", "10", "-passfile", password, cipher])
+        run(["gocryptfs", "-q", "-kernel_cache", "-passfile", password, cipher, mnt])
+
+    return mounted(base, "gocryptfs", start)
+
+
+def securefs(base):
+    def start(cipher, mnt):
+        run(["securefs", "create", "--pass", "bench", "-r", "1", "--format", "4", cipher])
+        run(["securefs", "mount", "--pass", "bench", "-b", "--attr-timeout", "3600", "--log", "/dev/null", cipher, mnt])
+
+    return mounted(base, "securefs", start)
+
+
+def encfs(base):
+    def start(cipher, mnt):
+        run(["encfs", "--standard", "-S", cipher, mnt, "--", "-o", "kernel_cache,big_writes"], input=b"bench\n")
+
+    return mounted(base, "encfs", start)
+
+
+def cryfs(base):
+    def start(cipher, mnt):
+        env = os.environ | {"CRYFS_FRONTEND": "noninteractive", "CRYFS_NO_UPDATE_CHECK": "true", "HOME": str(base / "cryfs")}
+        run(["cryfs", "-o", "noatime", "-o", "kernel_cache", "-o", "big_writes", cipher, mnt], input=b"bench\n", env=env)
+
+    return mounted(base, "cryfs", start)
+
+
+SYSTEMS = {f.__name__: f for f in (latchfs, passthrough, plain, gocryptfs, securefs, encfs, cryfs)}
+
+
+def available():
+    """Names of the systems whose programs are installed or built."""
+    return [s for s in SYSTEMS if (passthrough_program().exists() if s == "passthrough" else s not in PEERS or shutil.which(s))]
+
+
+def versions():
+    """What was compared, for the report."""
+    found = {}
+    for peer in PEERS:
+        p = subprocess.run(["dpkg-query", "-W", "-f", "${Version}", peer], stdout=subprocess.PIPE, text=True,
+                           stderr=subprocess.DEVNULL, check=False)
+        if p.returncode == 0:
+            found[peer] = p.stdout
+    return found
