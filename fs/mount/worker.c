@@ -1,6 +1,7 @@
 #include "fs/mount/worker.h"
 
 #include "fs/mount/parking.h"
+#include "fs/mount/waiter.h"
 #include "latchfs/buf.h"
 #include "latchfs/err.h"
 #include "latchfs/log.h"
@@ -9,7 +10,6 @@
 #include <pthread.h>
 #include <sodium.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -17,18 +17,14 @@
 
 #define WORKERS_MIN 2
 #define WORKERS_MAX 4
-#define SPIN_NS 50000
-#define SPIN_CREDIT_MAX 16
 #define WIPE_DEADLINE_S 20
 #define ENDED UINT64_MAX
 
-/* It spins for the next request while that paid lately: a hit earns credit, a miss costs it, and a sleep
- * that ended at once earns it back. So an idle mount sleeps. */
 struct worker {
     struct workers *all;
     pthread_t thread;
-    int epoll, wake; /* wake: eventfd, to wipe or to look at what is parked */
-    int credit;
+    int wake; /* eventfd, to wipe or to look at what is parked */
+    struct waiter waiter;
     struct fuse_buf request;
     size_t request_used; /* the largest since the last wipe */
     uint64_t wiped;      /* the last order that it has followed, ENDED; guarded by all->lock */
@@ -38,7 +34,7 @@ struct workers {
     struct workers_of of;
     unsigned started;
     struct worker each[WORKERS_MAX];
-    atomic_bool spinning; /* one worker at a time */
+    struct waiting waiting;
     struct parking parking;
     _Atomic uint64_t wipe_order;
     pthread_mutex_t lock;
@@ -62,13 +58,6 @@ char *session_reply_buffer(void)
 void session_forget_request(void)
 {
     forget_request = true;
-}
-
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 /* ---- wiping ---- */
@@ -138,33 +127,6 @@ int workers_wipe(struct workers *all)
 }
 
 /* ---- requests ---- */
-
-/* As fuse_session_receive_buf; spins on the device for a while if that paid lately. */
-static int receive_spinning(struct worker *w)
-{
-    struct fuse_session *se = w->all->of.se;
-    int n = fuse_session_receive_buf(se, &w->request);
-    if (n != -EAGAIN || w->credit <= 0 || atomic_exchange(&w->all->spinning, true))
-        return n;
-    for (uint64_t end = now_ns() + SPIN_NS; n == -EAGAIN && now_ns() < end;)
-        n = fuse_session_receive_buf(se, &w->request);
-    atomic_store(&w->all->spinning, false);
-    w->credit += n > 0 ? 1 : -2;
-    if (w->credit > SPIN_CREDIT_MAX)
-        w->credit = SPIN_CREDIT_MAX;
-    return n;
-}
-
-static void sleep_until_request(struct worker *w)
-{
-    struct epoll_event ev;
-    eventfd_t count;
-    uint64_t from = now_ns();
-    if (epoll_wait(w->epoll, &ev, 1, -1) == 1 && ev.data.fd == w->wake)
-        eventfd_read(w->wake, &count);
-    if (now_ns() - from < SPIN_NS && w->credit < SPIN_CREDIT_MAX)
-        w->credit++;
-}
 
 static void process(const struct worker *w, const struct fuse_buf *request)
 {
@@ -244,36 +206,19 @@ static void answer_parked(struct worker *w)
 static void serve(struct worker *w)
 {
     while (!fuse_session_exited(w->all->of.se)) {
-        int n = receive_spinning(w);
-        if (n == -EAGAIN)
-            sleep_until_request(w);
-        else if (n > 0)
+        int n = waiter_receive(&w->waiter, w->all->of.se, &w->request);
+        if (n > 0)
             answer(w, (size_t)n);
-        else if (n != -EINTR)
+        else if (n != -EINTR && n != -EAGAIN)
             break;
         answer_parked(w);
         follow_order(w);
     }
 }
 
-/* Each worker sleeps in an epoll of its own: EPOLLEXCLUSIVE makes a request wake one of them, not all. */
-static int make_epoll(struct worker *w)
-{
-    const struct workers_of *of = &w->all->of;
-    struct epoll_event request = {.events = EPOLLIN | EPOLLEXCLUSIVE, .data.fd = of->fd},
-                       end = {.events = EPOLLIN, .data.fd = of->done},
-                       wake = {.events = EPOLLIN, .data.fd = w->wake};
-    w->epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (w->wake < 0 || w->epoll < 0 || epoll_ctl(w->epoll, EPOLL_CTL_ADD, of->fd, &request) ||
-        epoll_ctl(w->epoll, EPOLL_CTL_ADD, of->done, &end) ||
-        epoll_ctl(w->epoll, EPOLL_CTL_ADD, w->wake, &wake))
-        return -errno;
-    return 0;
-}
-
 static int set_up(struct worker *w)
 {
-    int r = make_epoll(w);
+    int r = waiter_init(&w->waiter, &w->all->waiting, w->all->of.fd, w->wake, w->all->of.done);
     void *buf = mmap(NULL, REQUEST_BYTES_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (!r && buf == MAP_FAILED)
         r = -ENOMEM;
@@ -296,7 +241,7 @@ static void *run(void *arg)
     if (reply_buffer)
         munmap(reply_buffer, REQUEST_BYTES_MAX);
     free(w->request.mem);
-    lfs_close_fd(&w->epoll);
+    waiter_clear(&w->waiter);
     fuse_session_exit(w->all->of.se);
     eventfd_write(w->all->of.done, 1);
     return NULL;
@@ -330,7 +275,7 @@ int workers_start(const struct workers_of *of, struct workers **out)
     *out = all;
     for (; all->started < n; all->started++) {
         struct worker *w = &all->each[all->started];
-        *w = (struct worker){.all = all, .epoll = -1, .wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+        *w = (struct worker){.all = all, .wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
         int err = pthread_create(&w->thread, NULL, run, w);
         if (err) {
             lfs_close_fd(&w->wake);
