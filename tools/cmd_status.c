@@ -2,6 +2,7 @@
 #include "cli.h"
 #include "json_read.h"
 #include "keyd_conn.h"
+#include "status_host.h"
 
 #include "latchfs/buf.h"
 #include "latchfs/keystore.h"
@@ -92,6 +93,25 @@ static void put_dirs(const char *socket_path)
     putchar(']');
 }
 
+static void put_host(const struct mount_status *st)
+{
+    struct host_advice a[HOST_ADVICE_MAX];
+    size_t n = host_advice_for(st->mountpoint, st->read_only, a);
+    printf(",\"host_advice\":[");
+    for (size_t i = 0; i < n; i++) {
+        printf("%s{", i ? "," : "");
+        put_string("path", a[i].path);
+        put_number("now", a[i].now);
+        put_number("better", a[i].better);
+        putchar(',');
+        put_string("helps", a[i].helps);
+        put_number("percent_least", a[i].percent_least);
+        put_number("percent_most", a[i].percent_most);
+        putchar('}');
+    }
+    putchar(']');
+}
+
 static int put_mount(const char *socket_path, const struct mount_status *st, void *arg)
 {
     unsigned *count = arg;
@@ -129,6 +149,7 @@ static int put_mount(const char *socket_path, const struct mount_status *st, voi
         printf("null");
     put_number("auth_failures", st->stats.auth_failures);
     put_replay(&st->replay);
+    put_host(st);
     put_dirs(socket_path);
     putchar('}');
     return 0;
@@ -280,6 +301,16 @@ static void print_trouble(const struct mount_status *st)
                st->stats.auth_failures);
 }
 
+/* What only root can change; root's own mounts have it already. */
+static void print_host(const struct mount_status *st)
+{
+    struct host_advice a[HOST_ADVICE_MAX];
+    size_t n = host_advice_for(st->mountpoint, st->read_only, a);
+    for (size_t i = 0; i < n; i++)
+        printf("  root could write %lu to %s (now %lu): %s were %u to %u %% faster where that was measured\n",
+               a[i].better, a[i].path, a[i].now, a[i].helps, a[i].percent_least, a[i].percent_most);
+}
+
 static int print_mount(const char *socket_path, const struct mount_status *st, void *arg)
 {
     unsigned *count = arg;
@@ -298,6 +329,7 @@ static int print_mount(const char *socket_path, const struct mount_status *st, v
            ring ? (unsigned)(st->stats.journal_used * 100 / ring) : 0, since);
     print_journal(st);
     print_trouble(st);
+    print_host(st);
     return 0;
 }
 

@@ -26,11 +26,14 @@ static void take(char *out, size_t len, const char *field)
     unescape(out);
 }
 
-/* One line of mountinfo: id parent dev root MOUNTPOINT options [optional]... - TYPE SOURCE superoptions. */
+/* One line of mountinfo: id parent DEVICE root MOUNTPOINT options [optional]... - TYPE SOURCE superoptions.
+ */
 static bool parse_line(char *line, struct mount_entry *out)
 {
-    char *rest, *field = strtok_r(line, " \n", &rest), *mountpoint = NULL;
+    char *rest, *field = strtok_r(line, " \n", &rest), *mountpoint = NULL, *device = NULL;
     for (int i = 0; field && strcmp(field, "-") != 0; i++) {
+        if (i == 2)
+            device = field;
         if (i == 4)
             mountpoint = field;
         field = strtok_r(NULL, " \n", &rest);
@@ -39,6 +42,7 @@ static bool parse_line(char *line, struct mount_entry *out)
     const char *source = type ? strtok_r(NULL, " \n", &rest) : NULL;
     if (!mountpoint || !type)
         return false;
+    take(out->device, sizeof out->device, device);
     take(out->mountpoint, sizeof out->mountpoint, mountpoint);
     take(out->type, sizeof out->type, type);
     take(out->source, sizeof out->source, source);

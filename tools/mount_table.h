@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 struct mount_entry {
+    char device[24]; /* major:minor */
     char mountpoint[PATH_MAX];
     char type[64];
     char source[PATH_MAX];

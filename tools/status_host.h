@@ -1,0 +1,23 @@
+/* Settings of the host that would make a mount faster. latchfs makes them for root's mounts; nobody else
+ * may. */
+#ifndef TOOLS_STATUS_HOST_H
+#define TOOLS_STATUS_HOST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define HOST_ADVICE_MAX 3
+
+struct host_advice {
+    char path[64]; /* the file below /sys */
+    unsigned long now, better;
+    const char *helps;                    /* what gets faster */
+    unsigned percent_least, percent_most; /* by how much, where it was measured (docs/PERFORMANCE.md) */
+};
+
+/* What is not as it should be for the mount at mountpoint (resolved). The mount itself is not touched. What
+ * the kernel does not tell is left out. Returns the number of entries. */
+size_t host_advice_for(const char *mountpoint, bool read_only,
+                       struct host_advice out[static HOST_ADVICE_MAX]);
+
+#endif
