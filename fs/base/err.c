@@ -23,6 +23,7 @@ static const struct {
     {LFS_ERR_TIMEOUT, ETIMEDOUT, LFS_EXIT_FAILURE, "timed out"},
     {LFS_ERR_JOURNAL, EIO, LFS_EXIT_CORRUPT, "journal missing or unreadable"},
     {LFS_ERR_APPROVAL, EACCES, LFS_EXIT_APPROVAL, "waits for approval"},
+    {LFS_ERR_SHARED, EBUSY, LFS_EXIT_BUSY, "not while the volume is mounted with -o shared"},
 };
 
 const char *lfs_strerror(int err)

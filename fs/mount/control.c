@@ -155,19 +155,20 @@ static int answer_check_stop(struct daemon *d, const struct mountctl_request *q,
 static const struct {
     uint16_t kind;
     answer_fn *answer;
+    bool alone; /* not while other mounts may change the volume */
 } kinds[] = {
     {MOUNTCTL_STATUS, answer_status},
     {MOUNTCTL_RESOLVE, answer_resolve},
-    {MOUNTCTL_PROTECT, answer_protect},
+    {MOUNTCTL_PROTECT, answer_protect, true},
     {MOUNTCTL_DIRS, answer_dirs},
-    {MOUNTCTL_JOB_START, answer_job_start},
+    {MOUNTCTL_JOB_START, answer_job_start, true},
     {MOUNTCTL_JOB_STATUS, answer_job_status},
     {MOUNTCTL_JOB_STOP, answer_job_stop},
-    {MOUNTCTL_FREEZE, answer_freeze},
+    {MOUNTCTL_FREEZE, answer_freeze, true},
     {MOUNTCTL_THAW, answer_thaw},
     {MOUNTCTL_CIPHER_PATH, answer_path},
     {MOUNTCTL_PLAIN_PATH, answer_path},
-    {MOUNTCTL_CHECK_START, answer_check_start},
+    {MOUNTCTL_CHECK_START, answer_check_start, true},
     {MOUNTCTL_CHECK_STATUS, answer_check_status},
     {MOUNTCTL_CHECK_FINDINGS, answer_check_findings},
     {MOUNTCTL_CHECK_STOP, answer_check_stop},
@@ -182,7 +183,7 @@ static size_t answer(struct daemon *d, const uint8_t *in, size_t len, uint8_t *o
         return 0;
     for (size_t i = 0; !n && i < sizeof kinds / sizeof kinds[0]; i++)
         if (kinds[i].kind == q->kind)
-            n = kinds[i].answer(d, q, out, size);
+            n = kinds[i].alone && d->shared ? LFS_ERR_SHARED : kinds[i].answer(d, q, out, size);
     if (n <= 0)
         n = mountctl_encode_plain(q->kind, n, out, size);
     sodium_memzero(q, sizeof *q); /* a plaintext path */

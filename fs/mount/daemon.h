@@ -28,6 +28,7 @@ struct daemon {
     time_t since;
     unsigned connection; /* its number; set before the control socket is there */
     bool read_only;      /* mounted so */
+    bool shared;         /* other mounts may change the volume: the kernel keeps nothing unasked */
     bool want_writeback;
     bool writeback;    /* negotiated with the kernel, as the next two; set before other requests come */
     bool kills_priv;   /* clearing suid, sgid and capabilities is ours (FUSE_HANDLE_KILLPRIV_V2) */

@@ -84,6 +84,7 @@ static int prepare(const struct options *o, struct daemon *d)
     if (!r)
         r = read_ids(d);
     d->read_only = o->read_only;
+    d->shared = o->shared;
     d->want_writeback = !o->writethrough && !o->read_only;
     return r;
 }
@@ -100,6 +101,7 @@ static int open_volume(struct daemon *d, const struct options *o, const struct k
 {
     const struct volume_options vo = {.read_only = o->read_only,
                                       .ignore_journal = o->ignore_journal,
+                                      .shared = o->shared,
                                       .kernel_times = d->want_writeback,
                                       .seal_seconds = o->seal_seconds,
                                       .bypass_journal = o->bench_bypass};

@@ -15,6 +15,16 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
     const struct daemon *d = userdata;
     session_negotiate(conn, d->want_writeback);
+    if (d->shared) {
+        conn->want &= ~(unsigned)(FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_CACHE_SYMLINKS |
+                                  FUSE_CAP_EXPLICIT_INVAL_DATA);
+        conn->want |= FUSE_CAP_AUTO_INVAL_DATA & conn->capable;
+    }
+}
+
+double ops_cache_seconds(const struct daemon *d)
+{
+    return d->shared ? 0 : CACHE_SECONDS;
 }
 
 struct fuse_lowlevel_ops ops_table(const struct daemon *d)
@@ -55,6 +65,8 @@ struct fuse_lowlevel_ops ops_table(const struct daemon *d)
     };
     if (!d->want_writeback)
         ops.lseek = op_lseek;
+    if (d->shared)
+        ops.flush = op_flush;
     return ops;
 }
 
@@ -98,11 +110,12 @@ void ops_reply_err(fuse_req_t req, const struct node *n, int err)
 
 struct fuse_entry_param ops_entry(fuse_req_t req, const struct node *n, const struct stat *st)
 {
+    const struct daemon *d = ops_daemon(req);
     return (struct fuse_entry_param){
-        .ino = ops_ino(ops_daemon(req), n),
+        .ino = ops_ino(d, n),
         .attr = *st,
-        .attr_timeout = CACHE_SECONDS,
-        .entry_timeout = CACHE_SECONDS,
+        .attr_timeout = ops_cache_seconds(d),
+        .entry_timeout = ops_cache_seconds(d),
     };
 }
 

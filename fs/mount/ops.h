@@ -12,6 +12,9 @@ struct fuse_lowlevel_ops ops_table(const struct daemon *d);
 
 /* ---- shared by the operations (ops.c) ---- */
 
+/* How long the kernel may believe names and attributes. */
+double ops_cache_seconds(const struct daemon *d);
+
 struct daemon *ops_daemon(fuse_req_t req);
 struct node *ops_node(fuse_req_t req, fuse_ino_t ino);
 fuse_ino_t ops_ino(const struct daemon *d, const struct node *n);
@@ -56,6 +59,9 @@ void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name);
 
 /* ---- ops_file.c ---- */
 void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+/* How the file may be used by whoever opens it. */
+void ops_set_caching(const struct daemon *d, struct node *n, struct fuse_file_info *fi);
+void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi); /* only of a shared mount */
 void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
 void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,

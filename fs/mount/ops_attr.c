@@ -14,7 +14,7 @@ void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     if (r)
         ops_reply_err(req, n, r);
     else
-        fuse_reply_attr(req, &st, CACHE_SECONDS);
+        fuse_reply_attr(req, &st, ops_cache_seconds(ops_daemon(req)));
 }
 
 static unsigned set_bits(int valid, struct stat *want)
@@ -49,7 +49,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *want, int valid, st
     if (r)
         ops_reply_err(req, n, r);
     else
-        fuse_reply_attr(req, &st, CACHE_SECONDS);
+        fuse_reply_attr(req, &st, ops_cache_seconds(ops_daemon(req)));
 }
 
 void op_statfs(fuse_req_t req, fuse_ino_t ino)

@@ -37,8 +37,7 @@ void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     }
     pthread_mutex_init(&h->lock, NULL);
     fi->fh = (uintptr_t)h;
-    fi->keep_cache = 1;
-    fi->cache_readdir = 1;
+    fi->keep_cache = fi->cache_readdir = !ops_daemon(req)->shared;
     if (fuse_reply_open(req, fi))
         handle_free(h);
 }

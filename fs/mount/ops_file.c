@@ -6,6 +6,20 @@
 #include <errno.h>
 #include <fcntl.h>
 
+/* Where others append too, the kernel does not know where the end is: what a descriptor with O_APPEND writes
+ * goes past its cache. */
+static bool is_appender(const struct fuse_file_info *fi)
+{
+    return (fi->flags & O_APPEND) && (fi->flags & O_ACCMODE) != O_RDONLY;
+}
+
+void ops_set_caching(const struct daemon *d, struct node *n, struct fuse_file_info *fi)
+{
+    fi->keep_cache = node_cache_holds(n);
+    fi->direct_io = d->shared && is_appender(fi);
+    fi->fh = fi->direct_io;
+}
+
 void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct daemon *d = ops_daemon(req);
@@ -15,12 +29,18 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         ops_reply_err(req, n, r);
         return;
     }
-    fi->keep_cache = 1;
+    ops_set_caching(d, n, fi);
     atomic_fetch_add(&d->open_files, 1);
     if (fuse_reply_open(req, fi)) {
         atomic_fetch_sub(&d->open_files, 1);
         file_close(n);
     }
+}
+
+/* Everything is here already. */
+void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    fuse_reply_err(req, 0);
 }
 
 void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -30,28 +50,14 @@ void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     fuse_reply_err(req, 0);
 }
 
-/* A stream has the disk read ahead for it; others would be waiting for one page after the other. */
-#define READ_NOW_MAX ((size_t)64 << 10)
-
-/* What is not in memory is read by the disk while other requests are answered. */
-static ssize_t read_or_put_off(struct node *n, char *buf, size_t size, uint64_t off, bool *later)
-{
-    ssize_t got = size <= READ_NOW_MAX ? file_read_now(n, buf, size, off) : -EAGAIN;
-    *later = got == -EAGAIN && size <= READ_NOW_MAX && session_put_off();
-    return got == -EAGAIN && !*later ? file_read(n, buf, size, off) : got;
-}
-
 void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
     struct node *n = ops_node(req, ino);
     char *buf = session_reply_buffer();
     if (size > REQUEST_BYTES_MAX)
         size = REQUEST_BYTES_MAX;
-    bool later;
-    ssize_t got = read_or_put_off(n, buf, size, (uint64_t)off, &later);
-    if (later)
-        fuse_reply_none(req);
-    else if (got < 0)
+    ssize_t got = file_read(n, buf, size, (uint64_t)off);
+    if (got < 0)
         ops_reply_err(req, n, (int)got);
     else
         fuse_reply_buf(req, buf, (size_t)got);
@@ -97,8 +103,9 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
     atomic_fetch_add(&d->writes, 1);
     lock_note_write(d, n);
     ssize_t put = kill_priv(req, ino, write_kills_priv());
+    bool append = fi->fh && (fi->flags & O_APPEND);
     if (put == 0)
-        put = file_write(n, buf, size, (uint64_t)off);
+        put = append ? file_append(n, buf, size) : file_write(n, buf, size, (uint64_t)off);
     if (put < 0)
         ops_reply_err(req, n, (int)put);
     else

@@ -15,7 +15,7 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
     if (!r) {
         ops_reply_entry(req, n, &st);
     } else if (r == -ENOENT) {
-        struct fuse_entry_param none = {.entry_timeout = CACHE_SECONDS};
+        struct fuse_entry_param none = {.entry_timeout = ops_cache_seconds(ops_daemon(req))};
         fuse_reply_entry(req, &none);
     } else {
         ops_reply_err(req, dir, r);
@@ -73,7 +73,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
     }
     struct daemon *d = ops_daemon(req);
     struct fuse_entry_param e = ops_entry(req, n, &st);
-    fi->keep_cache = 1;
+    ops_set_caching(d, n, fi);
     atomic_fetch_add(&d->open_files, 1);
     if (fuse_reply_create(req, &e, fi)) {
         atomic_fetch_sub(&d->open_files, 1);

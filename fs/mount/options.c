@@ -24,6 +24,7 @@ const char options_usage[] =
     "  -o keyd-socket=PATH       socket of latch-keyd\n"
     "  -o ro                     read only\n"
     "  -o writethrough           send every write to the file system at once\n"
+    "  -o shared                 other mounts, with the same option, may change VOLUME too\n"
     "  -o allow_other            let other users in (default for root)\n"
     "  -o no_allow_other         do not\n"
     "  -o nonempty               mount over a directory that is not empty\n"
@@ -130,6 +131,7 @@ static int set_flag(struct parser *p, const char *word)
         {"allow_other", &o->allow_other, true},
         {"no_allow_other", &o->allow_other, false},
         {"writethrough", &o->writethrough, true},
+        {"shared", &o->shared, true},
         {"nonempty", &o->nonempty, true},
         {"ignore-journal", &o->ignore_journal, true},
         {"ro", &o->read_only, true},
@@ -269,6 +271,21 @@ static int parse_args(struct parser *p, int argc, char *const argv[])
     return r;
 }
 
+/* A reader takes turns as a writer does, and so has to be able to write. */
+static int check_shared(struct parser *p)
+{
+    struct options *o = p->o;
+    if (!o->shared)
+        return 0;
+    o->writethrough = true;
+    if (o->read_only || o->ignore_journal || o->bench_bypass)
+        return refuse(p, "option 'shared' does not go with '%s'",
+                      o->read_only        ? "ro"
+                      : o->ignore_journal ? "ignore-journal"
+                                          : "bench");
+    return 0;
+}
+
 int options_parse(int argc, char *const argv[], bool privileged, struct options *out, char *error,
                   size_t size)
 {
@@ -277,6 +294,8 @@ int options_parse(int argc, char *const argv[], bool privileged, struct options 
     if (!o.kernel)
         return -ENOMEM;
     int r = parse_args(&p, argc, argv);
+    if (!r)
+        r = check_shared(&p);
     if (r) {
         options_clear(&o);
         return r;

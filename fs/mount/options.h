@@ -26,6 +26,7 @@ struct options {
     bool allow_other;
     bool read_only;
     bool writethrough;     /* no writeback cache in the kernel */
+    bool shared;           /* as in struct volume_options; implies writethrough */
     bool nonempty;         /* a mount point with entries is accepted */
     bool ignore_journal;   /* as in struct volume_options */
     unsigned seal_seconds; /* the same; 0: the default */

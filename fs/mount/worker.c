@@ -1,6 +1,5 @@
 #include "fs/mount/worker.h"
 
-#include "fs/mount/later.h"
 #include "fs/mount/parking.h"
 #include "latchfs/buf.h"
 #include "latchfs/err.h"
@@ -32,9 +31,7 @@ struct worker {
     int credit;
     struct fuse_buf request;
     size_t request_used; /* the largest since the last wipe */
-    struct later later;
-    unsigned passed; /* requests that overtook the oldest of later */
-    uint64_t wiped;  /* the last order that it has followed, ENDED; guarded by all->lock */
+    uint64_t wiped;      /* the last order that it has followed, ENDED; guarded by all->lock */
 };
 
 struct workers {
@@ -50,8 +47,6 @@ struct workers {
 
 static _Thread_local const struct fuse_in_header *request_now;
 static _Thread_local char *reply_buffer;
-static _Thread_local size_t request_len;
-static _Thread_local struct later *later_now; /* NULL: this request may not be put off */
 static _Thread_local bool forget_request;
 
 const struct fuse_in_header *session_request(void)
@@ -62,11 +57,6 @@ const struct fuse_in_header *session_request(void)
 char *session_reply_buffer(void)
 {
     return reply_buffer;
-}
-
-bool session_put_off(void)
-{
-    return later_now && later_put(later_now, request_now, request_len);
 }
 
 void session_forget_request(void)
@@ -106,6 +96,14 @@ static void wipe(struct worker *w, uint64_t order)
     if (w->all->of.hooks->wipe_thread)
         w->all->of.hooks->wipe_thread(w->all->of.arg);
     tell_wiped(w, order);
+}
+
+/* wiped changes by this thread alone, so it may be read without the lock here. */
+static void follow_order(struct worker *w)
+{
+    uint64_t order = atomic_load(&w->all->wipe_order);
+    if (order != w->wiped)
+        wipe(w, order);
 }
 
 static bool all_wiped(const struct workers *all, uint64_t order)
@@ -168,11 +166,9 @@ static void sleep_until_request(struct worker *w)
         w->credit++;
 }
 
-static void process(const struct worker *w, const struct fuse_buf *request, struct later *later)
+static void process(const struct worker *w, const struct fuse_buf *request)
 {
     request_now = request->mem;
-    request_len = request->size;
-    later_now = later;
     forget_request = false;
     fuse_session_process_buf(w->all->of.se, request);
 }
@@ -225,7 +221,7 @@ static void answer(struct worker *w, size_t len)
         w->request_used = len;
     if (change && !begin_change(w, len))
         return;
-    process(w, &w->request, &w->later);
+    process(w, &w->request);
     if (change)
         end_change(w->all);
     if (forget_request)
@@ -238,46 +234,23 @@ static void answer_parked(struct worker *w)
     while (!parking_is_empty(&all->parking) && try_change(all)) {
         struct parked *one = parking_take(&all->parking);
         if (one) {
-            process(w, &(struct fuse_buf){.mem = one->request, .size = one->len}, NULL);
+            process(w, &(struct fuse_buf){.mem = one->request, .size = one->len});
             parked_free(one);
         }
         end_change(all);
     }
 }
 
-static bool answer_later(struct worker *w)
-{
-    struct fuse_buf request = {0};
-    w->passed = 0;
-    if (!later_take(&w->later, &request.mem, &request.size))
-        return false;
-    process(w, &request, NULL);
-    return true;
-}
-
-/* wiped changes by this thread alone, so it may be read without the lock here. */
-static void follow_order(struct worker *w)
-{
-    uint64_t order = atomic_load(&w->all->wipe_order);
-    if (order == w->wiped)
-        return;
-    while (answer_later(w))
-        ;
-    wipe(w, order);
-}
-
 static void serve(struct worker *w)
 {
     while (!fuse_session_exited(w->all->of.se)) {
-        int n = w->later.count ? fuse_session_receive_buf(w->all->of.se, &w->request) : receive_spinning(w);
-        if (n == -EAGAIN && !answer_later(w))
+        int n = receive_spinning(w);
+        if (n == -EAGAIN)
             sleep_until_request(w);
         else if (n > 0)
             answer(w, (size_t)n);
-        else if (n != -EAGAIN && n != -EINTR)
+        else if (n != -EINTR)
             break;
-        if (w->later.count && ++w->passed > LATER_MAX)
-            answer_later(w);
         answer_parked(w);
         follow_order(w);
     }

@@ -154,7 +154,7 @@ static void clean_left(struct dir_stream *d, const char *stored)
 {
     struct volume *v = d->dir->vol;
     int fd;
-    if (d->dir == v->root || tmp_is_ours(v, stored) || volume_check_writable(v) || !freeze_try(v))
+    if (v->share || d->dir == v->root || tmp_is_ours(v, stored) || volume_check_writable(v) || !freeze_try(v))
         return;
     if (!node_fd_get(d->dir, false, &fd)) {
         tmp_discard(v, fd, stored);

@@ -1,6 +1,7 @@
 /* Opening nodes by path: from the nearest ancestor that has a descriptor, one component at a time, no symlink
  * followed. Where the owner's own permission bits are in the way (a file of mode 0, whose user runs the
  * mount), they are granted for the moment; the kernel above has decided on access long before. */
+#include "fs/store/share.h"
 #include "fs/store/tree.h"
 
 #include <errno.h>
@@ -97,7 +98,8 @@ static int open_at(struct node *n, int dirfd, bool write)
     if (fd < 0)
         return fd;
     int r = fstat(fd, &st) ? -errno : 0;
-    if (!r && (st.st_ino != n->ino || st.st_dev != n->dev || (st.st_mode & S_IFMT) != n->type))
+    if (!r && (st.st_ino != n->ino || st.st_dev != n->dev || (st.st_mode & S_IFMT) != n->type ||
+               !share_is_node(n, fd, "")))
         r = -ESTALE;
     if (r) {
         close(fd);

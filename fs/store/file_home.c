@@ -1,4 +1,5 @@
 #include "fs/store/file_home.h"
+#include "fs/store/share.h"
 #include "fs/store/tree.h"
 #include "fs/store/txn.h"
 
@@ -29,7 +30,7 @@ static bool home_known(struct node *n, uint8_t id[static ID_BYTES])
 {
     pthread_rwlock_rdlock(&n->vol->tree_lock);
     const struct node *parent = n->parent;
-    bool known = parent && parent->dir_loaded;
+    bool known = parent && parent->dir_loaded && share_place_holds(n);
     if (known)
         memcpy(id, parent->dir_id, ID_BYTES);
     pthread_rwlock_unlock(&n->vol->tree_lock);

@@ -1,6 +1,7 @@
 /* The flusher: a thread that makes checkpoints while something is dirty, and seals what has been idle. */
 #include "fs/store/file_home.h"
 #include "fs/store/seal.h"
+#include "fs/store/share.h"
 
 #include "latchfs/log.h"
 
@@ -71,7 +72,7 @@ static enum work wait_for_work(struct volume *v)
 
 /* ---- the thread ---- */
 
-static void make_checkpoint(struct volume *v)
+static void make_checkpoint_here(struct volume *v)
 {
     VOLUME_CHANGE(v);
     if (volume_enter(v, true))
@@ -82,6 +83,13 @@ static void make_checkpoint(struct volume *v)
         log_warn("checkpoint: %s; the journal keeps what could not be put in place", lfs_strerror(r));
         sleep(1);
     }
+}
+
+static void make_checkpoint(struct volume *v)
+{
+    if (share_join(v))
+        make_checkpoint_here(v);
+    share_leave(v);
 }
 
 /* Between two steps of sealing: others come first. */

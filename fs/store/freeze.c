@@ -1,5 +1,6 @@
 /* Freezing and thawing a volume. */
 #include "fs/store/file.h"
+#include "fs/store/share.h"
 #include "fs/store/tree.h"
 
 #include "latchfs/log.h"
@@ -71,7 +72,7 @@ static void count_out(struct freeze *f, _Atomic uint64_t *count)
         tell(f);
 }
 
-bool freeze_try(struct volume *v)
+static bool try_turn(struct volume *v)
 {
     if (!depth && !count_in(&v->freeze, &v->freeze.changes, FREEZE_NONE))
         return false;
@@ -79,10 +80,21 @@ bool freeze_try(struct volume *v)
     return true;
 }
 
+bool freeze_try(struct volume *v)
+{
+    if (!share_try_change(v))
+        return false;
+    if (try_turn(v))
+        return true;
+    share_leave(v);
+    return false;
+}
+
 void freeze_leave(struct volume *v)
 {
     if (--depth == 0)
         count_out(&v->freeze, &v->freeze.changes);
+    share_leave(v);
 }
 
 void freeze_leavep(struct volume **v)
@@ -128,13 +140,18 @@ static void wait_for_end(struct volume *v)
 
 void freeze_enter(struct volume *v)
 {
-    while (!freeze_try(v))
+    share_enter_change(v);
+    while (!try_turn(v))
         wait_for_end(v);
 }
 
 bool volume_try_change(struct volume *v)
 {
-    return freeze_try(v);
+    share_enter_change(v);
+    if (try_turn(v))
+        return true;
+    share_leave(v);
+    return false;
 }
 
 void volume_end_change(struct volume *v)
@@ -169,8 +186,7 @@ static void collect(struct node *n, void *arg)
     }
 }
 
-/* Calls fn for every file in memory, its lock held for writing. */
-static int each_file(struct volume *v, void (*fn)(struct file *f))
+int freeze_each_file(struct volume *v, void (*fn)(struct file *f))
 {
     struct file_list l = {0};
     volume_each_node(v, collect, &l);
@@ -235,7 +251,8 @@ void freeze_end(struct volume *v)
 
 void freeze_overrule(struct volume *v)
 {
-    while (!freeze_try(v))
+    share_join(v);
+    while (!try_turn(v))
         freeze_end(v);
 }
 
@@ -292,7 +309,7 @@ static int put_to_rest(struct volume *v)
     if (!r && journal_used(v->journal))
         r = atomic_load(&v->apply_error) ? atomic_load(&v->apply_error) : -EIO;
     if (!r)
-        r = each_file(v, file_restore_mtime); /* open files too: else that waits for their closing */
+        r = freeze_each_file(v, file_restore_mtime); /* open files too: else that waits for their closing */
     return r ? r : journal_rest(v->journal);
 }
 

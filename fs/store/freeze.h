@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct file;
 struct volume;
 
 enum freeze_state {
@@ -56,5 +57,8 @@ void freeze_overrule(struct volume *v);
 
 /* journal_raise, or a note for whoever ends the freeze. */
 int freeze_raise(struct volume *v, uint64_t generation);
+
+/* Calls fn for every file in memory, its lock held for writing. */
+int freeze_each_file(struct volume *v, void (*fn)(struct file *f));
 
 #endif

@@ -1,4 +1,5 @@
 #include "fs/store/journal_int.h"
+#include "fs/store/journal_lock.h"
 
 #include "latchfs/err.h"
 #include "latchfs/io.h"
@@ -8,7 +9,6 @@
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -68,6 +68,18 @@ static int read_super(struct journal *j)
     return memcmp(j->super.volume_id, j->volume_id, ID_BYTES) ? LFS_ERR_JOURNAL : 0;
 }
 
+/* What lies from the tail on is for replay to look at. */
+static int begin_at_tail(struct journal *j)
+{
+    int r = read_super(j);
+    if (r)
+        return r == LFS_ERR_CORRUPT || r == LFS_ERR_AUTH ? LFS_ERR_JOURNAL : r;
+    j->head = (struct journal_point){.pos = j->super.tail_pos, .seq = j->super.tail_seq};
+    memcpy(j->head.mac, j->super.tail_mac, sizeof j->head.mac);
+    j->tail_pos = j->super.tail_pos;
+    return 0;
+}
+
 static struct journal *journal_alloc(int fd, const uint8_t *volume_id, const uint8_t *key)
 {
     struct journal *j = calloc(1, sizeof *j);
@@ -105,9 +117,9 @@ int journal_create(int dirfd, const uint8_t volume_id[static ID_BYTES],
 }
 
 int journal_open(int dirfd, const uint8_t volume_id[static ID_BYTES], const uint8_t key[static LFS_KEY_BYTES],
-                 bool writable, struct journal **out)
+                 enum journal_mode mode, struct journal **out)
 {
-    int flags = (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
+    int flags = (mode == JOURNAL_READ ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
     int fd = openat(dirfd, JOURNAL_NAME, flags);
     struct stat st;
     if (fd < 0)
@@ -118,21 +130,40 @@ int journal_open(int dirfd, const uint8_t volume_id[static ID_BYTES], const uint
         close(fd);
         return -ENOMEM;
     }
-    j->writable = writable;
+    j->writable = mode != JOURNAL_READ;
     int r = fstat(fd, &st) ? -errno : S_ISREG(st.st_mode) ? 0 : LFS_ERR_JOURNAL;
-    if (!r && flock(fd, (writable ? LOCK_EX : LOCK_SH) | LOCK_NB))
-        r = errno == EWOULDBLOCK ? LFS_ERR_BUSY : -errno;
     if (!r)
-        r = read_super(j);
-    if (r) {
+        r = journal_lock_use(fd, mode);
+    if (!r && mode != JOURNAL_SHARED)
+        r = begin_at_tail(j);
+    if (r)
         journal_close(j, false);
-        return r == LFS_ERR_CORRUPT || r == LFS_ERR_AUTH ? LFS_ERR_JOURNAL : r;
-    }
-    j->head = (struct journal_point){.pos = j->super.tail_pos, .seq = j->super.tail_seq};
-    memcpy(j->head.mac, j->super.tail_mac, sizeof j->head.mac);
-    j->tail_pos = j->super.tail_pos;
-    *out = j;
-    return 0;
+    else
+        *out = j;
+    return r;
+}
+
+/* A superblock that says the same was written by the same: each writing counts, each life is random. */
+static bool is_same_super(const struct journal_super *a, const struct journal_super *b)
+{
+    return a->counter == b->counter && memcmp(a->incarnation, b->incarnation, sizeof a->incarnation) == 0;
+}
+
+int journal_read_again(struct journal *j, bool *changed)
+{
+    struct stat st;
+    if (fstat(j->fd, &st))
+        return -errno;
+    if (st.st_nlink == 0)
+        return LFS_ERR_JOURNAL;
+    pthread_mutex_lock(&j->append);
+    struct journal_super before = j->super;
+    int r = begin_at_tail(j);
+    j->reserved = 0;
+    pthread_mutex_unlock(&j->append);
+    if (!r)
+        *changed = !is_same_super(&before, &j->super);
+    return r;
 }
 
 int journal_absent(const uint8_t volume_id[static ID_BYTES], const uint8_t key[static LFS_KEY_BYTES],

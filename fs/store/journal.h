@@ -20,11 +20,18 @@ struct journal_point {
 int journal_create(int dirfd, const uint8_t volume_id[static ID_BYTES],
                    const uint8_t key[static LFS_KEY_BYTES], bool overwrite);
 
-/* Opens and locks it, shared unless writable (LFS_ERR_BUSY). LFS_ERR_JOURNAL: missing, unreadable, another
- * volume's.
- */
+/* How a volume is used: to look at it (others may, too), to change it alone, or to change it in turns with
+ * others (journal_lock.h). */
+enum journal_mode { JOURNAL_READ, JOURNAL_WRITE, JOURNAL_SHARED };
+
+/* Opens and locks it (LFS_ERR_BUSY). LFS_ERR_JOURNAL: missing, unreadable, another volume's. A shared one is
+ * not read before journal_read_again. */
 int journal_open(int dirfd, const uint8_t volume_id[static ID_BYTES], const uint8_t key[static LFS_KEY_BYTES],
-                 bool writable, struct journal **out);
+                 enum journal_mode mode, struct journal **out);
+
+/* Of a shared journal, when the token was taken: as if it were opened now. *changed: somebody else has
+ * written to it since it was last read or written here. LFS_ERR_JOURNAL: it was replaced. */
+int journal_read_again(struct journal *j, bool *changed);
 
 /* Stands in for a journal that is not there, of a volume that is only read: no ring, no entries. */
 int journal_absent(const uint8_t volume_id[static ID_BYTES], const uint8_t key[static LFS_KEY_BYTES],

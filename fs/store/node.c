@@ -1,5 +1,6 @@
 /* The node table: nodes by (device, inode number), in shards. A node is in its shard exactly as long as it
  * has references; the step to zero is made under the shard's lock, so a node found there is alive. */
+#include "fs/store/share.h"
 #include "fs/store/tree.h"
 
 #include <errno.h>
@@ -125,23 +126,28 @@ static struct node *shard_find(struct shard *s, uint64_t hash, dev_t dev, ino_t 
 }
 
 /* An inode that has lost its last name, or is of another type, is not the one that is seen now. */
-static bool is_stale(const struct node *n, const struct stat *st)
+static bool is_stale(const struct node *n, const struct stat *st, uint64_t birth)
 {
-    return n->removed || n->type != (st->st_mode & S_IFMT);
+    return n->removed || n->type != (st->st_mode & S_IFMT) || (birth && n->birth && n->birth != birth);
 }
 
-struct node *node_find(struct volume *v, const struct stat *st)
+static struct node *find(struct volume *v, const struct stat *st, uint64_t birth)
 {
     uint64_t hash = hash_of(st->st_dev, st->st_ino);
     struct shard *s = shard_of(v, hash);
     pthread_mutex_lock(&s->lock);
     struct node *n = shard_find(s, hash, st->st_dev, st->st_ino);
-    if (n && is_stale(n, st))
+    if (n && is_stale(n, st, birth))
         n = NULL;
     if (n)
         n->refs++;
     pthread_mutex_unlock(&s->lock);
     return n;
+}
+
+struct node *node_find(struct volume *v, const struct stat *st)
+{
+    return find(v, st, 0);
 }
 
 static struct node *node_new(struct volume *v, const struct stat *st)
@@ -182,7 +188,7 @@ static struct node *table_add(struct volume *v, struct node *fresh, const struct
     struct shard *s = shard_of(v, hash);
     pthread_mutex_lock(&s->lock);
     struct node *n = shard_find(s, hash, st->st_dev, st->st_ino);
-    if (n && is_stale(n, st)) {
+    if (n && is_stale(n, st, fresh->birth)) {
         shard_remove(s, n);
         n->hash_next = s->stale;
         s->stale = n;
@@ -197,7 +203,8 @@ static struct node *table_add(struct volume *v, struct node *fresh, const struct
 }
 
 /* A node made from nothing has its place before others can find it. */
-static int obtain_new(struct node *dir, const struct stat *st, const char *stored, struct node **out)
+static int obtain_new(struct node *dir, const struct stat *st, uint64_t birth, const char *stored,
+                      struct node **out)
 {
     struct place p;
     struct node *fresh = node_new(dir->vol, st);
@@ -207,6 +214,7 @@ static int obtain_new(struct node *dir, const struct stat *st, const char *store
         return r;
     }
     node_set_home(fresh, dir);
+    fresh->birth = birth;
     fresh->parent = p.parent;
     fresh->stored = p.stored;
     struct node *n = table_add(dir->vol, fresh, st);
@@ -225,11 +233,24 @@ static int obtain_new(struct node *dir, const struct stat *st, const char *store
     return 0;
 }
 
-int node_obtain(struct node *dir, const struct stat *st, const char *stored, struct node **out)
+/* Birth of dir/stored where inodes may come and go by the hand of others, else 0. */
+static int read_birth(struct node *dir, const char *stored, uint64_t *birth)
 {
-    struct node *n = node_find(dir->vol, st);
+    int fd, r = dir->vol->share ? node_fd_get(dir, false, &fd) : 0;
+    *birth = 0;
+    if (r || !dir->vol->share)
+        return r;
+    *birth = share_birth(fd, stored);
+    node_fd_put(dir);
+    return 0;
+}
+
+static int obtain(struct node *dir, const struct stat *st, uint64_t birth, const char *stored,
+                  struct node **out)
+{
+    struct node *n = find(dir->vol, st, birth);
     if (!n)
-        return obtain_new(dir, st, stored, out);
+        return obtain_new(dir, st, birth, stored, out);
     int r = node_set_home(n, dir);
     if (!r)
         r = place_set(n, dir, stored);
@@ -237,6 +258,17 @@ int node_obtain(struct node *dir, const struct stat *st, const char *stored, str
         node_unref(n, 1);
     else
         *out = n;
+    return r;
+}
+
+int node_obtain(struct node *dir, const struct stat *st, const char *stored, struct node **out)
+{
+    uint64_t birth;
+    int r = read_birth(dir, stored, &birth);
+    if (!r)
+        r = obtain(dir, st, birth, stored, out);
+    if (!r)
+        share_seen(*out);
     return r;
 }
 
@@ -257,6 +289,7 @@ void node_rekey(struct node *n, const struct stat *st)
         to->stale = other;
     }
     __atomic_store_n(&n->ino, st->st_ino, __ATOMIC_RELAXED);
+    n->birth = 0;
     shard_add(to, n);
     pthread_mutex_unlock(&to->lock);
 }

@@ -21,6 +21,11 @@ struct node {
     struct node *parent;
     char *stored;
 
+    /* On a shared volume (share.h): birth tells the inode from another with its number, 0 if that is not
+     * known; the rest are epochs, of when the node was seen at its place, and of the kernel's cache. */
+    _Atomic uint64_t birth, seen, cached;
+    _Atomic unsigned openers;
+
     /* Protected directories (pd.h): home is the one the name belongs to, NULL until a loaded directory was
      * seen to hold it, and the same ever after. pd is whose keys what is in the node needs: home, but for a
      * directory the one its record names, NULL until that is loaded. */

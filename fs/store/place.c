@@ -1,4 +1,5 @@
 /* Where nodes are: parent and stored name, guarded by the volume's tree lock. */
+#include "fs/store/share.h"
 #include "fs/store/tree.h"
 
 #include <errno.h>
@@ -50,23 +51,43 @@ static bool is_at_locked(struct node *n, const struct node *parent, const char *
     return same;
 }
 
+/* What others have moved may still seem to be below one of its own children. */
+static bool is_below(const struct node *n, const struct node *top)
+{
+    while (n && n != top)
+        n = n->parent;
+    return n != NULL;
+}
+
+static int set_locked(struct node *n, struct place *p)
+{
+    pthread_rwlock_wrlock(&n->vol->tree_lock);
+    int r = n->vol->share && is_below(p->parent, n) ? -ESTALE : 0;
+    if (!r)
+        *p = place_swap(n, *p);
+    pthread_rwlock_unlock(&n->vol->tree_lock);
+    place_release(n->vol, p);
+    return r;
+}
+
+/* A directory that turns up elsewhere without our having moved it must be there by its record. On a shared
+ * volume that is read at the new place: it need not be open, and the old place is gone. */
 int place_set(struct node *n, struct node *parent, const char *stored)
 {
     struct place p;
+    bool shared = n->vol->share != NULL;
     if (n == n->vol->root || is_at_locked(n, parent, stored))
         return n == n->vol->root ? LFS_ERR_CORRUPT : 0;
-    /* A directory that turns up elsewhere without our having moved it must be there by its record. */
-    int r = n->dir_loaded ? record_check_place(n, parent, stored) : 0;
+    int r = n->dir_loaded && !shared ? record_check_place(n, parent, stored) : 0;
     if (!r)
         r = place_new(parent, stored, &p);
-    if (r)
-        return r;
-    pthread_rwlock_wrlock(&n->vol->tree_lock);
-    struct place old = place_swap(n, p);
-    pthread_rwlock_unlock(&n->vol->tree_lock);
-    place_release(n->vol, &old);
-    fd_unpin(n);
-    return 0;
+    if (!r)
+        r = set_locked(n, &p);
+    if (!r && n->dir_loaded && shared && (r = record_check_place(n, parent, stored)) != 0)
+        place_clear(n, parent, stored);
+    if (!r && !atomic_load(&n->openers))
+        fd_unpin(n);
+    return r;
 }
 
 void place_clear(struct node *n, const struct node *parent, const char *stored)
@@ -94,6 +115,10 @@ int node_at_named(struct node *n, struct node_at *at)
     int fd;
     pthread_rwlock_rdlock(&v->tree_lock);
     int r = n->parent ? fd_get_locked(n->parent, false, &fd) : -ESTALE;
+    if (!r && !share_is_node(n, fd, n->stored)) {
+        node_fd_put(n->parent);
+        r = -ESTALE;
+    }
     if (r)
         pthread_rwlock_unlock(&v->tree_lock);
     else

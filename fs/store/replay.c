@@ -285,7 +285,7 @@ static int rebuild(struct replay *p, struct replay_file *rf, struct file *f, int
 {
     struct journal *j = p->v->journal;
     uint64_t last = 0;
-    int behind = replay_is_behind(p, rf, &f->hdr), r = behind < 0 ? behind : 0;
+    int r = 0;
     for (size_t i = 0; !r && i < rf->entry_count; i++) {
         const struct replay_entry *e = &rf->entries[i];
         uint8_t *items = malloc(e->item_bytes + 1);
@@ -302,8 +302,6 @@ static int rebuild(struct replay *p, struct replay_file *rf, struct file *f, int
             break;
         }
     }
-    if (!r && behind && last)
-        r = replay_spoil(f, fd);
     if (!rf->found || last < rf->last) /* of several copies, a mark may only say what holds for all */
         rf->last = last;
     return r;
@@ -326,11 +324,20 @@ static int add_target(struct replay *p, size_t file, struct file *f)
     return 0;
 }
 
+/* n->file alone does not say it: others may have the file open on a shared volume. */
+static bool is_target(const struct replay *p, const struct node *n)
+{
+    for (size_t i = 0; n->file && i < p->target_count; i++)
+        if (p->targets[i].f->n == n)
+            return true;
+    return false;
+}
+
 int replay_take(struct replay *p, size_t file, struct node *n)
 {
     struct file *f;
     int fd, ours, r;
-    if (n->type != S_IFREG || n->file) /* n->file: taken already, by another name */
+    if (n->type != S_IFREG || is_target(p, n)) /* by another name */
         return 0;
     r = node_fd_get(n, false, &fd);
     if (r)

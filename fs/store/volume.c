@@ -3,6 +3,7 @@
 #include "fs/store/file_home.h"
 #include "fs/store/pd.h"
 #include "fs/store/seal.h"
+#include "fs/store/share.h"
 
 #include "latchfs/dirrec.h"
 #include "latchfs/io.h"
@@ -22,11 +23,15 @@
 
 int volume_enter(struct volume *v, bool writing)
 {
+    int r = share_enter(v);
+    if (r)
+        return r;
     gate_enter(&v->gate);
     int state = atomic_load(&v->lock_state);
     if (state == VOLUME_UNLOCKED || (state == VOLUME_LOCKING && writing))
         return 0;
     gate_leave(&v->gate);
+    share_leave(v);
     return LFS_ERR_NOKEY;
 }
 
@@ -34,6 +39,7 @@ void volume_leave(struct volume *v)
 {
     int saved = errno;
     gate_leave(&v->gate);
+    share_leave(v);
     errno = saved;
 }
 
@@ -107,6 +113,8 @@ static struct volume *volume_alloc(const struct keyset *keys, const struct volum
     pthread_cond_init(&v->flusher_wake, &monotonic);
     pthread_condattr_destroy(&monotonic);
     v->mark = checkpoint_mark_new();
+    if (o->shared)
+        v->opt.seal_seconds = SEAL_NEVER;
     return v;
 }
 
@@ -119,6 +127,7 @@ static void volume_free(struct volume *v)
     if (v->root_fd >= 0)
         close(v->root_fd);
     pd_table_free(v);
+    share_free(v);
     free(v->mark);
     free(v->moved);
     pthread_mutex_destroy(&v->pd_lock);
@@ -160,7 +169,8 @@ static int open_journal(struct volume *v)
 {
     const uint8_t *key = pd_keys(pd_root(v))->set.journal_key;
     bool writable = !v->opt.read_only;
-    int r = journal_open(v->root_fd, v->id, key, writable, &v->journal);
+    enum journal_mode mode = !writable ? JOURNAL_READ : v->opt.shared ? JOURNAL_SHARED : JOURNAL_WRITE;
+    int r = journal_open(v->root_fd, v->id, key, mode, &v->journal);
     if (r != LFS_ERR_JOURNAL || !v->opt.ignore_journal)
         return r;
     v->journal_lost = true; /* files may be between two states: their seals are not held against them */
@@ -169,7 +179,7 @@ static int open_journal(struct volume *v)
         return journal_absent(v->id, key, &v->journal);
     }
     r = journal_create(v->root_fd, v->id, key, true);
-    return r ? r : journal_open(v->root_fd, v->id, key, writable, &v->journal);
+    return r ? r : journal_open(v->root_fd, v->id, key, mode, &v->journal);
 }
 
 /* Without its record nothing in the root could be named; better said now than at every access. */
@@ -181,10 +191,25 @@ static int check_root(struct volume *v)
 }
 
 /* The life that ended uncleanly began at its generation, by the clock (journal_reset). */
-static int64_t suspect_time(const struct volume *v)
+int64_t volume_suspect_time(const struct volume *v)
 {
     int64_t now = time(NULL), began = (int64_t)journal_generation(v->journal);
     return (began < now ? began : now) - 3600 > 0 ? (began < now ? began : now) - 3600 : 1;
+}
+
+/* With the volume to itself. */
+static int replay_alone(struct volume *v, struct replay_report *report)
+{
+    if (!v->opt.read_only)
+        ballast_discard(v);
+    if (journal_ring(v->journal))
+        v->suspect_since = volume_suspect_time(v);
+    int r = replay_run(v, report);
+    if (!r && !v->opt.read_only)
+        r = tree_clean_root(v);
+    if (!r && !v->opt.read_only)
+        r = volume_reset_journal(v);
+    return r;
 }
 
 static int open_parts(struct volume *v, const char *path, const struct keyset *keys,
@@ -201,18 +226,12 @@ static int open_parts(struct volume *v, const char *path, const struct keyset *k
     r = open_journal(v);
     if (!r)
         r = node_tables_init(v);
+    if (!r && v->opt.shared)
+        r = share_open(v, report);
     if (!r && !v->opt.damaged_root)
         r = check_root(v);
-    if (!r && !v->opt.read_only)
-        ballast_discard(v);
-    if (!r && journal_ring(v->journal))
-        v->suspect_since = suspect_time(v);
-    if (!r)
-        r = replay_run(v, report);
-    if (!r && !v->opt.read_only)
-        r = tree_clean_root(v);
-    if (!r && !v->opt.read_only)
-        r = volume_reset_journal(v);
+    if (!r && !v->opt.shared)
+        r = replay_alone(v, report);
     return r;
 }
 
@@ -265,7 +284,8 @@ void volume_close_bare(struct volume *v)
 
 int volume_start(struct volume *v)
 {
-    return v->opt.read_only || v->opt.no_flusher ? 0 : checkpoint_start(v);
+    int r = share_start(v);
+    return r || v->opt.read_only || v->opt.no_flusher ? r : checkpoint_start(v);
 }
 
 int checkpoint_all(struct volume *v)
@@ -278,7 +298,7 @@ int checkpoint_all(struct volume *v)
     return r;
 }
 
-int volume_checkpoint(struct volume *v)
+static int checkpoint_here(struct volume *v)
 {
     VOLUME_CHANGE(v);
     int r = volume_enter(v, true);
@@ -288,6 +308,14 @@ int volume_checkpoint(struct volume *v)
     if (!r)
         r = checkpoint_all(v);
     volume_leave(v);
+    return r;
+}
+
+/* While another mount has the volume, nothing of this one is not in place. */
+int volume_checkpoint(struct volume *v)
+{
+    int r = share_join(v) ? checkpoint_here(v) : 0;
+    share_leave(v);
     return r;
 }
 
@@ -303,12 +331,13 @@ int volume_close(struct volume *v)
 {
     freeze_end(v);
     checkpoint_stop(v);
-    int r = v->opt.read_only ? 0 : volume_checkpoint(v);
-    if (!r && !v->opt.read_only)
+    bool ours = !v->opt.read_only && share_stop(v);
+    int r = ours ? volume_checkpoint(v) : 0;
+    if (!r && ours)
         r = seal_rest(v);
     if (!r && atomic_load(&v->read_only))
         r = -EROFS;
-    bool clean = !r && !v->opt.read_only && pd_keys(pd_root(v)) && journal_used(v->journal) == 0;
+    bool clean = !r && ours && pd_keys(pd_root(v)) && journal_used(v->journal) == 0;
     int e = journal_close(v->journal, clean);
     volume_free(v);
     return r ? r : e;

@@ -23,6 +23,7 @@ struct journal;
 struct node_table;
 struct fd_cache;
 struct pd_table;
+struct share;
 
 /* A file that was renamed or linked into another directory (file_home.h). */
 struct home_moved {
@@ -39,6 +40,7 @@ struct volume {
     uint8_t id[ID_BYTES];
     uint8_t suite;
 
+    struct share *share;     /* share.h: NULL unless other mounts may change the volume; outside all locks */
     struct freeze freeze;    /* outside all other locks */
     pthread_mutex_t pd_lock; /* one locking or unlocking at a time, of the volume or a protected directory */
     struct gate gate;        /* every call is inside from volume_enter to volume_leave */
@@ -80,7 +82,6 @@ struct volume {
     int64_t seal_raised;               /* when a turn last raised the journal's generation (seal_lock) */
     _Atomic int seal_asked;            /* who wants to make seals now: the flusher gives way */
     _Atomic uint64_t seal_kept, seals; /* bytes of kept hashes; seals made */
-    atomic_bool cannot_peek;           /* reads without waiting are not supported below */
     bool journal_lost;                 /* a new journal was made in place of one that may have had entries */
 
     _Atomic(struct rotation_moves *) rotation; /* what moves while a rotation walks (rotate.h); NULL: none */
@@ -112,6 +113,9 @@ void volume_fail_readonly(struct volume *v, int err, const char *what);
 
 /* Counts corrupt or unauthentic data; returns err unchanged. */
 int volume_note(struct volume *v, int err);
+
+/* When the life began whose journal is open, by the clock: seconds since 1970, never 0. */
+int64_t volume_suspect_time(const struct volume *v);
 
 /* A ring of the wished size, or as much as the disk has room for. */
 int volume_reset_journal(struct volume *v);

@@ -1,6 +1,7 @@
 /* Locking and unlocking a mounted volume: keys away and back while nodes stay. Statistics. */
 #include "fs/store/pd.h"
 #include "fs/store/seal.h"
+#include "fs/store/share.h"
 
 #include "latchfs/log.h"
 
@@ -18,9 +19,10 @@ int volume_lock_begin(struct volume *v)
 /* Nobody is inside any more, and nobody can enter. */
 static int lock_all(struct volume *v, int r)
 {
-    if (!r && v->journal && !v->opt.read_only)
+    bool ours = v->journal && !v->opt.read_only && !v->share;
+    if (!r && ours)
         r = checkpoint_run(v, true); /* writes that came while the first one ran */
-    if (!r && v->journal && !v->opt.read_only && journal_used(v->journal) == 0)
+    if (!r && ours && journal_used(v->journal) == 0)
         r = journal_park(v->journal);
     pd_wipe_all(v);
     if (v->journal)
@@ -36,6 +38,8 @@ int volume_lock_finish(struct volume *v)
     seal_before_lock(v, NULL);
     atomic_store(&v->lock_state, VOLUME_LOCKED);
     gate_wait(&v->gate);
+    int e = share_bar(v);
+    r = r ? r : e;
     if (pd_keys(pd_root(v)))
         r = lock_all(v, r);
     pthread_mutex_unlock(&v->pd_lock);
@@ -45,7 +49,8 @@ int volume_lock_finish(struct volume *v)
 static int unlock_journal(struct volume *v, const struct keyset *keys)
 {
     int r = v->journal ? journal_set_key(v->journal, keys->journal_key) : 0;
-    if (!r && v->journal && !v->opt.read_only && journal_ring(v->journal) == 0)
+    bool ours = v->journal && !v->opt.read_only && !v->share;
+    if (!r && ours && journal_ring(v->journal) == 0)
         r = volume_reset_journal(v);
     return r;
 }
@@ -60,10 +65,12 @@ int volume_unlock(struct volume *v, const struct keyset *keys)
     int r = locked ? unlock_journal(v, keys) : 0;
     if (!r)
         r = pd_set_keys(v, keys);
-    if (!r)
+    if (!r) {
         atomic_store(&v->lock_state, VOLUME_UNLOCKED);
-    else if (locked && v->journal)
+        share_unbar(v);
+    } else if (locked && v->journal) {
         journal_forget_keys(v->journal);
+    }
     pthread_mutex_unlock(&v->pd_lock);
     return r;
 }

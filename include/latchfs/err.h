@@ -24,6 +24,7 @@ enum lfs_err {
     LFS_ERR_TIMEOUT = -5011,     /* a deadline passed */
     LFS_ERR_JOURNAL = -5012,     /* the journal is missing or unreadable, or of another volume */
     LFS_ERR_APPROVAL = -5013,    /* refused until others have approved it */
+    LFS_ERR_SHARED = -5014,      /* not on a volume that several mounts share */
 };
 
 /* A short lower-case description of err, static storage. Knows both ranges. Not for secrets: it never
@@ -31,7 +32,7 @@ enum lfs_err {
 const char *lfs_strerror(int err);
 
 /* The errno (positive) that a program above FUSE sees for err; 0 for err >= 0. The one place where the two
- * ranges meet: CORRUPT, AUTH, UNSUPPORTED, ROLLBACK, JOURNAL -> EIO; NOKEY -> ENOKEY; BUSY -> EBUSY;
+ * ranges meet: CORRUPT, AUTH, UNSUPPORTED, ROLLBACK, JOURNAL -> EIO; NOKEY -> ENOKEY; BUSY, SHARED -> EBUSY;
  * DENIED, APPROVAL -> EACCES; MISUSE -> EINVAL; TIMEOUT -> ETIMEDOUT. */
 int lfs_errno(int err);
 

@@ -31,6 +31,7 @@ struct volume_options {
     bool damaged_root;      /* opens although the root's record is missing or damaged, for check_volume */
     bool salvage;           /* a file opens although its seal does not fit; file_verify_seal tells */
     uint64_t journal_bytes; /* ring size; 0: 64 MiB */
+    bool shared;            /* other mounts may change the volume at the same time: see below */
     bool kernel_times;      /* a write leaves mtime alone: the kernel sends it (writeback cache) */
     unsigned flush_seconds; /* the flusher's period; 0: 5 */
     bool no_flusher;        /* the caller calls volume_checkpoint itself (tests) */
@@ -51,6 +52,15 @@ struct replay_report {
  * latchfs.tmp.*, replays. Does not start threads (call volume_start after daemonizing). keys is copied. */
 int volume_open(const char *path, const struct keyset *keys, const struct volume_options *o,
                 struct replay_report *report, struct volume **out);
+
+/* A shared volume is changed in turns: every call waits until this mount has the turn, at most 30 s
+ * (LFS_ERR_TIMEOUT), and what another mount did in its turn is seen by the calls after it. A node whose inode
+ * is gone answers -ESTALE, never with another file. Nothing is sealed. What takes more than one call and
+ * needs the volume to itself is not for these: freezes, rotations, checks, new protected directories. */
+
+/* Whether what the kernel keeps of a regular file's content is still true: false once after others may have
+ * changed it. Asked when it is opened. */
+bool node_cache_holds(struct node *n);
 
 /* Makes the root's directory record in an empty new volume directory (synced); the journal is made by the
  * first mount. latchfs.ini, put in place last by the caller, turns the directory into a volume. */
@@ -285,11 +295,6 @@ void file_close(struct node *n);
 /* Like pread and pwrite: short only at end of file, holes as zeros; writes are whole or an error. Work with
  * or without file_open. */
 ssize_t file_read(struct node *n, void *buf, size_t len, uint64_t off);
-/* As file_read, but -EAGAIN rather than wait for content that the page cache does not have; the disk has been
- * asked for it then, and file_read finds it sooner. For short reads: what a long one had done is lost. Waits
- * all the same where the backing filesystem cannot say (tmpfs, network filesystems), for what is in the
- * journal, and for a file's header. */
-ssize_t file_read_now(struct node *n, void *buf, size_t len, uint64_t off);
 ssize_t file_write(struct node *n, const void *buf, size_t len, uint64_t off);
 ssize_t file_append(struct node *n, const void *buf, size_t len);
 int file_truncate(struct node *n, uint64_t size);

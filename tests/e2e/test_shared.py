@@ -1,0 +1,124 @@
+"""-o shared: several mounts change one volume, and each sees after an open what others closed before."""
+
+import contextlib
+import errno
+import json
+import os
+import signal
+
+import pytest
+
+import harness
+from syscalls import pattern, read_file, write_file
+
+
+@contextlib.contextmanager
+def two_mounts(volume, options="shared"):
+    with volume.mount(volume.path.with_name("a"), options) as a, volume.mount(volume.path.with_name("b"), options) as b:
+        yield a, b
+
+
+@pytest.fixture
+def pair(volume):
+    with two_mounts(volume) as both:
+        yield both
+
+
+def test_close_to_open(pair):
+    a, b = pair
+    for i in range(6):
+        here, there = (a, b) if i % 2 else (b, a)
+        for size in (5, 4096, 300_000):
+            write_file(here / f"f{size}", pattern(size, i))
+            assert read_file(there / f"f{size}") == pattern(size, i)
+    assert sorted(os.listdir(a)) == sorted(os.listdir(b)) == ["f300000", "f4096", "f5"]
+
+
+def test_names(pair):
+    """What one mount does to names and attributes the other sees at once: nothing of that is cached."""
+    a, b = pair
+    os.makedirs(a / "d/e")
+    write_file(a / "d/x", b"one")
+    assert read_file(b / "d/x") == b"one"
+    os.rename(b / "d/x", b / "d/e/y")
+    assert not os.path.exists(a / "d/x") and read_file(a / "d/e/y") == b"one"
+    os.rename(a / "d", a / "top")
+    assert os.listdir(b) == ["top"] and read_file(b / "top/e/y") == b"one"
+    os.symlink("to", os.fsencode(a / "link"))
+    assert os.readlink(os.fsencode(b / "link")) == b"to"
+    os.unlink(b / "link")
+    os.symlink("elsewhere", os.fsencode(b / "link"))
+    assert os.readlink(os.fsencode(a / "link")) == b"elsewhere"
+    os.link(a / "top/e/y", a / "hard")
+    assert os.stat(b / "hard").st_nlink == 2
+    os.setxattr(b / "hard", "user.k", b"v")
+    assert os.getxattr(a / "hard", "user.k") == b"v"
+    os.chmod(a / "hard", 0o640)
+    os.truncate(a / "hard", 1)
+    assert (os.stat(b / "hard").st_mode & 0o777, os.stat(b / "hard").st_size) == (0o640, 1)
+    os.unlink(b / "hard")
+    os.unlink(b / "top/e/y")
+    os.rmdir(b / "top/e")
+    assert os.listdir(a / "top") == []
+    os.mkdir(a / "top/e")
+    assert os.listdir(b / "top/e") == []
+
+
+def test_moved_around(pair):
+    """A directory that was the parent becomes the child."""
+    a, b = pair
+    os.makedirs(a / "p/q")
+    write_file(a / "p/q/f", b"f")
+    os.rename(b / "p/q", b / "q")
+    os.rename(b / "p", b / "q/p")
+    assert os.listdir(a / "q/p") == [] and read_file(a / "q/f") == b"f"
+    write_file(a / "q/p/g", b"g")
+    assert read_file(b / "q/p/g") == b"g"
+
+
+def test_open_files_last(pair):
+    """An open file is the same one whatever happens to its name."""
+    a, b = pair
+    write_file(a / "x", b"old" * 2000)
+    write_file(a / "z", b"moved")
+    with open(a / "x", "rb", buffering=0) as x, open(a / "z", "r+b", buffering=0) as z:
+        os.unlink(b / "x")
+        os.mkdir(b / "dir")
+        os.rename(b / "z", b / "dir/z")
+        for i in range(20):
+            write_file(b / "x", b"new" * 2000)
+            os.unlink(b / "x")
+        write_file(b / "x", b"new" * 2000)
+        assert x.read() == b"old" * 2000
+        assert z.read() == b"moved"
+        z.write(b" on")
+        os.fsync(z.fileno())
+        assert read_file(b / "dir/z") == b"moved on"
+        assert os.fstat(x.fileno()).st_nlink == 0
+        assert read_file(a / "x") == b"new" * 2000
+
+
+def test_appends(pair):
+    """O_APPEND finds the end that the other mount has made."""
+    a, b = pair
+    with open(a / "log", "ab", buffering=0) as one, open(b / "log", "ab", buffering=0) as two:
+        for i in range(10):
+            one.write(b"one %04d\n" % i)
+            two.write(b"two %04d\n" % i)
+    lines = read_file(a / "log").splitlines()
+    assert lines == [b"%s %04d" % (who, i) for i in range(10) for who in (b"one", b"two")]
+    assert read_file(b / "log").splitlines() == lines
+
+
+def test_who_may_mount(volume):
+    with volume.mount(volume.path.with_name("a"), "shared") as a:
+        alone = volume.mount(volume.path.with_name("b"))
+        assert alone.mount().returncode == harness.BUSY
+        assert volume.mount(volume.path.with_name("b"), "ro").mount().returncode == harness.BUSY
+        write_file(a / "f", b"f")
+    with volume.mount(volume.path.with_name("a")) as a:
+        assert volume.mount(volume.path.with_name("b"), "shared").mount().returncode == harness.BUSY
+        assert read_file(a / "f") == b"f"
+    for other in ("ro", "ignore-journal"):
+        r = volume.mount(volume.path.with_name("b"), f"shared,{other}").mount()
+        assert r.returncode == harness.USAGE and other in r.err
