@@ -50,14 +50,28 @@ void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     fuse_reply_err(req, 0);
 }
 
+/* A stream has the disk read ahead for it; others would be waiting for one page after the other. */
+#define READ_NOW_MAX ((size_t)64 << 10)
+
+/* What is not in memory is read by the disk while other requests are answered. */
+static ssize_t read_or_put_off(struct node *n, char *buf, size_t size, uint64_t off, bool *later)
+{
+    ssize_t got = size <= READ_NOW_MAX ? file_read_now(n, buf, size, off) : -EAGAIN;
+    *later = got == -EAGAIN && size <= READ_NOW_MAX && session_put_off();
+    return got == -EAGAIN && !*later ? file_read(n, buf, size, off) : got;
+}
+
 void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
     struct node *n = ops_node(req, ino);
     char *buf = session_reply_buffer();
     if (size > REQUEST_BYTES_MAX)
         size = REQUEST_BYTES_MAX;
-    ssize_t got = file_read(n, buf, size, (uint64_t)off);
-    if (got < 0)
+    bool later;
+    ssize_t got = read_or_put_off(n, buf, size, (uint64_t)off, &later);
+    if (later)
+        fuse_reply_none(req);
+    else if (got < 0)
         ops_reply_err(req, n, (int)got);
     else
         fuse_reply_buf(req, buf, (size_t)got);

@@ -77,6 +77,10 @@ const struct fuse_in_header *session_request(void);
 /* REQUEST_BYTES_MAX bytes for the reply, this thread's own. */
 char *session_reply_buffer(void);
 
+/* The request at hand, which got no answer yet, comes again after others that wait, once: for an operation
+ * that has asked a disk for something. False: not this one, it must be answered now. */
+bool session_put_off(void);
+
 /* The request at hand holds plaintext that was refused for want of keys: it is wiped once it is answered. */
 void session_forget_request(void);
 

@@ -1,6 +1,8 @@
 #include "fs/mount/worker.h"
 
+#include "fs/mount/later.h"
 #include "fs/mount/parking.h"
+#include "fs/mount/waiter.h"
 #include "latchfs/buf.h"
 #include "latchfs/err.h"
 #include "latchfs/log.h"
@@ -9,7 +11,6 @@
 #include <pthread.h>
 #include <sodium.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -17,28 +18,26 @@
 
 #define WORKERS_MIN 2
 #define WORKERS_MAX 4
-#define SPIN_NS 50000
-#define SPIN_CREDIT_MAX 16
 #define WIPE_DEADLINE_S 20
 #define ENDED UINT64_MAX
 
-/* It spins for the next request while that paid lately: a hit earns credit, a miss costs it, and a sleep
- * that ended at once earns it back. So an idle mount sleeps. */
 struct worker {
     struct workers *all;
     pthread_t thread;
-    int epoll, wake; /* wake: eventfd, to wipe or to look at what is parked */
-    int credit;
+    int wake; /* eventfd, to wipe or to look at what is parked */
+    struct waiter waiter;
     struct fuse_buf request;
     size_t request_used; /* the largest since the last wipe */
-    uint64_t wiped;      /* the last order that it has followed, ENDED; guarded by all->lock */
+    struct later later;
+    unsigned passed; /* requests that overtook the oldest of later */
+    uint64_t wiped;  /* the last order that it has followed, ENDED; guarded by all->lock */
 };
 
 struct workers {
     struct workers_of of;
     unsigned started;
     struct worker each[WORKERS_MAX];
-    atomic_bool spinning; /* one worker at a time */
+    struct waiting waiting;
     struct parking parking;
     _Atomic uint64_t wipe_order;
     pthread_mutex_t lock;
@@ -47,6 +46,8 @@ struct workers {
 
 static _Thread_local const struct fuse_in_header *request_now;
 static _Thread_local char *reply_buffer;
+static _Thread_local size_t request_len;
+static _Thread_local struct later *later_now; /* NULL: this request may not be put off */
 static _Thread_local bool forget_request;
 
 const struct fuse_in_header *session_request(void)
@@ -59,16 +60,14 @@ char *session_reply_buffer(void)
     return reply_buffer;
 }
 
+bool session_put_off(void)
+{
+    return later_now && later_put(later_now, request_now, request_len);
+}
+
 void session_forget_request(void)
 {
     forget_request = true;
-}
-
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 /* ---- wiping ---- */
@@ -96,14 +95,6 @@ static void wipe(struct worker *w, uint64_t order)
     if (w->all->of.hooks->wipe_thread)
         w->all->of.hooks->wipe_thread(w->all->of.arg);
     tell_wiped(w, order);
-}
-
-/* wiped changes by this thread alone, so it may be read without the lock here. */
-static void follow_order(struct worker *w)
-{
-    uint64_t order = atomic_load(&w->all->wipe_order);
-    if (order != w->wiped)
-        wipe(w, order);
 }
 
 static bool all_wiped(const struct workers *all, uint64_t order)
@@ -139,36 +130,11 @@ int workers_wipe(struct workers *all)
 
 /* ---- requests ---- */
 
-/* As fuse_session_receive_buf; spins on the device for a while if that paid lately. */
-static int receive_spinning(struct worker *w)
-{
-    struct fuse_session *se = w->all->of.se;
-    int n = fuse_session_receive_buf(se, &w->request);
-    if (n != -EAGAIN || w->credit <= 0 || atomic_exchange(&w->all->spinning, true))
-        return n;
-    for (uint64_t end = now_ns() + SPIN_NS; n == -EAGAIN && now_ns() < end;)
-        n = fuse_session_receive_buf(se, &w->request);
-    atomic_store(&w->all->spinning, false);
-    w->credit += n > 0 ? 1 : -2;
-    if (w->credit > SPIN_CREDIT_MAX)
-        w->credit = SPIN_CREDIT_MAX;
-    return n;
-}
-
-static void sleep_until_request(struct worker *w)
-{
-    struct epoll_event ev;
-    eventfd_t count;
-    uint64_t from = now_ns();
-    if (epoll_wait(w->epoll, &ev, 1, -1) == 1 && ev.data.fd == w->wake)
-        eventfd_read(w->wake, &count);
-    if (now_ns() - from < SPIN_NS && w->credit < SPIN_CREDIT_MAX)
-        w->credit++;
-}
-
-static void process(const struct worker *w, const struct fuse_buf *request)
+static void process(const struct worker *w, const struct fuse_buf *request, struct later *later)
 {
     request_now = request->mem;
+    request_len = request->size;
+    later_now = later;
     forget_request = false;
     fuse_session_process_buf(w->all->of.se, request);
 }
@@ -221,7 +187,7 @@ static void answer(struct worker *w, size_t len)
         w->request_used = len;
     if (change && !begin_change(w, len))
         return;
-    process(w, &w->request);
+    process(w, &w->request, &w->later);
     if (change)
         end_change(w->all);
     if (forget_request)
@@ -234,46 +200,60 @@ static void answer_parked(struct worker *w)
     while (!parking_is_empty(&all->parking) && try_change(all)) {
         struct parked *one = parking_take(&all->parking);
         if (one) {
-            process(w, &(struct fuse_buf){.mem = one->request, .size = one->len});
+            process(w, &(struct fuse_buf){.mem = one->request, .size = one->len}, NULL);
             parked_free(one);
         }
         end_change(all);
     }
 }
 
+static bool answer_later(struct worker *w)
+{
+    struct fuse_buf request = {0};
+    w->passed = 0;
+    if (!later_take(&w->later, &request.mem, &request.size))
+        return false;
+    process(w, &request, NULL);
+    return true;
+}
+
+/* wiped changes by this thread alone, so it may be read without the lock here. */
+static void follow_order(struct worker *w)
+{
+    uint64_t order = atomic_load(&w->all->wipe_order);
+    if (order == w->wiped)
+        return;
+    while (answer_later(w))
+        ;
+    wipe(w, order);
+}
+
+/* Waits for it only when nothing was put off. */
+static int receive(struct worker *w)
+{
+    if (w->later.count)
+        return fuse_session_receive_buf(w->all->of.se, &w->request);
+    return waiter_receive(&w->waiter, w->all->of.se, &w->request);
+}
+
 static void serve(struct worker *w)
 {
     while (!fuse_session_exited(w->all->of.se)) {
-        int n = receive_spinning(w);
-        if (n == -EAGAIN)
-            sleep_until_request(w);
-        else if (n > 0)
+        int n = receive(w);
+        if (n > 0)
             answer(w, (size_t)n);
-        else if (n != -EINTR)
+        else if (n != -EINTR && n != -EAGAIN)
             break;
+        if (w->later.count && (n == -EAGAIN || ++w->passed > LATER_MAX))
+            answer_later(w);
         answer_parked(w);
         follow_order(w);
     }
 }
 
-/* Each worker sleeps in an epoll of its own: EPOLLEXCLUSIVE makes a request wake one of them, not all. */
-static int make_epoll(struct worker *w)
-{
-    const struct workers_of *of = &w->all->of;
-    struct epoll_event request = {.events = EPOLLIN | EPOLLEXCLUSIVE, .data.fd = of->fd},
-                       end = {.events = EPOLLIN, .data.fd = of->done},
-                       wake = {.events = EPOLLIN, .data.fd = w->wake};
-    w->epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (w->wake < 0 || w->epoll < 0 || epoll_ctl(w->epoll, EPOLL_CTL_ADD, of->fd, &request) ||
-        epoll_ctl(w->epoll, EPOLL_CTL_ADD, of->done, &end) ||
-        epoll_ctl(w->epoll, EPOLL_CTL_ADD, w->wake, &wake))
-        return -errno;
-    return 0;
-}
-
 static int set_up(struct worker *w)
 {
-    int r = make_epoll(w);
+    int r = waiter_init(&w->waiter, &w->all->waiting, w->all->of.fd, w->wake, w->all->of.done);
     void *buf = mmap(NULL, REQUEST_BYTES_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (!r && buf == MAP_FAILED)
         r = -ENOMEM;
@@ -296,7 +276,7 @@ static void *run(void *arg)
     if (reply_buffer)
         munmap(reply_buffer, REQUEST_BYTES_MAX);
     free(w->request.mem);
-    lfs_close_fd(&w->epoll);
+    waiter_clear(&w->waiter);
     fuse_session_exit(w->all->of.se);
     eventfd_write(w->all->of.done, 1);
     return NULL;
@@ -330,7 +310,7 @@ int workers_start(const struct workers_of *of, struct workers **out)
     *out = all;
     for (; all->started < n; all->started++) {
         struct worker *w = &all->each[all->started];
-        *w = (struct worker){.all = all, .epoll = -1, .wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+        *w = (struct worker){.all = all, .wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
         int err = pthread_create(&w->thread, NULL, run, w);
         if (err) {
             lfs_close_fd(&w->wake);

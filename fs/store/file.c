@@ -20,6 +20,7 @@ int file_get(struct node *n, struct file **out)
         f->n = n;
         pthread_rwlock_init(&f->lock, NULL);
         pthread_mutex_init(&f->sync_lock, NULL);
+        pthread_mutex_init(&f->key_lock, NULL);
         n->file = f;
     }
     if (f)
@@ -51,6 +52,7 @@ static void file_free(struct file *f)
         node_unref(f->removed_from, 1);
     pthread_rwlock_destroy(&f->lock);
     pthread_mutex_destroy(&f->sync_lock);
+    pthread_mutex_destroy(&f->key_lock);
     free(f);
 }
 
@@ -80,9 +82,30 @@ void file_drop(struct node *n)
 void file_forget_keys(struct file *f)
 {
     seal_later_drop(f);
-    locked_free(f->keys);
-    f->keys = NULL;
+    locked_free(file_keys_swap(f, NULL));
     f->loaded = false;
+}
+
+struct file_keys *file_keys_swap(struct file *f, struct file_keys *keys)
+{
+    pthread_mutex_lock(&f->key_lock);
+    struct file_keys *was = f->keys;
+    f->keys = keys;
+    pthread_mutex_unlock(&f->key_lock);
+    return was;
+}
+
+bool file_key_ahead(struct file *f, struct aead *a, struct key_name *name)
+{
+    pthread_mutex_lock(&f->key_lock);
+    const struct file_keys *keys = f->keys;
+    if (keys) {
+        *name = (struct key_name){.epoch = keys->k[0].epoch, .suite = keys->suite};
+        memcpy(name->file_id, keys->file_id, ID_BYTES);
+    }
+    bool loaded = keys && aead_set_key(a, keys->suite, keys->k[0].content) == 0;
+    pthread_mutex_unlock(&f->key_lock);
+    return loaded;
 }
 
 void file_reset(struct file *f)
@@ -95,6 +118,7 @@ void file_reset(struct file *f)
     f->state = f->placed_state = CONTENT_NONE;
     f->hdr = (struct file_header){0};
     f->untrimmed = f->never_synced = f->seal_unfit = f->seal_asked = false;
+    f->seal_misfit = false;
     f->mtime_known = f->mtime_touched = false;
     f->first_seq = f->last_seq = f->fresh_seq = f->marked_seq = f->mark_entry = 0;
     f->placed_gen = f->synced_gen = f->hint_seq = f->rekey_seq = f->opened_seq = 0;
@@ -142,6 +166,12 @@ void file_derive_keys(struct file_keys *keys, int i, uint16_t epoch, const uint8
     keys->count = i + 1;
 }
 
+static void name_keys(struct file_keys *keys, const struct file_header *h)
+{
+    memcpy(keys->file_id, h->file_id, ID_BYTES);
+    keys->suite = h->suite;
+}
+
 /* The keys of a decoded header, and its MAC checked. */
 static int open_keys(struct node *n, const struct file_header *h, struct file_keys **out)
 {
@@ -158,6 +188,8 @@ static int open_keys(struct node *n, const struct file_header *h, struct file_ke
     struct file_keys *keys = locked_alloc(sizeof *keys);
     uint8_t *file_key = locked_alloc(LFS_KEY_BYTES);
     int newest = header_newest(h), r = keys && file_key ? 0 : -ENOMEM;
+    if (!r)
+        name_keys(keys, h);
     for (int i = 0; !r && i < 2; i++) {
         int place = i == 0 ? newest : 1 - newest;
         if (!h->place[place].epoch)
@@ -191,16 +223,13 @@ int file_new_header(struct file *f, enum content_state state, struct file_header
         randombytes_buf(file_key, LFS_KEY_BYTES);
         r = header_wrap_key(h, 0, 1, dk, file_key);
     }
-    if (!r)
+    if (!r) {
+        name_keys(keys, h);
         file_derive_keys(keys, 0, 1, file_key);
-    locked_free(file_key);
-    if (r) {
-        locked_free(keys);
-        return r;
     }
-    locked_free(f->keys);
-    f->keys = keys;
-    return 0;
+    locked_free(file_key);
+    locked_free(r ? keys : file_keys_swap(f, keys));
+    return r;
 }
 
 void file_encode_header(const struct file *f, struct file_header *h, uint8_t image[static HEADER_BYTES])
@@ -235,8 +264,7 @@ static int load_header(struct file *f, const uint8_t *page)
         locked_free(keys);
         return r;
     }
-    locked_free(f->keys);
-    f->keys = keys;
+    locked_free(file_keys_swap(f, keys));
     f->hdr = h;
     f->state = h.state == FILE_INLINE ? CONTENT_INLINE : CONTENT_PAGED;
     f->placed_state = f->state;
@@ -314,7 +342,10 @@ static bool is_ahead(const struct file *f)
 
 static int load_ahead(struct file *f, bool strict)
 {
-    int fd, r = open_keys(f->n, &f->hdr, &f->keys);
+    struct file_keys *keys;
+    int fd, r = open_keys(f->n, &f->hdr, &keys);
+    if (!r)
+        locked_free(file_keys_swap(f, keys));
     if (!r && strict)
         r = home_check(f->n, &f->hdr);
     if (!r && f->replayed && strict && !(r = node_fd_get(f->n, false, &fd))) {

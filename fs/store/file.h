@@ -16,9 +16,18 @@
 
 enum content_state { CONTENT_NONE, CONTENT_INLINE, CONTENT_PAGED };
 
+/* What a content key is known by. */
+struct key_name {
+    uint8_t file_id[ID_BYTES];
+    uint16_t epoch;
+    uint8_t suite;
+};
+
 /* Locked memory. k[0] is of the newest epoch. */
 struct file_keys {
     int count;
+    uint8_t file_id[ID_BYTES];
+    uint8_t suite;
     struct {
         uint16_t epoch;
         uint8_t content[LFS_KEY_BYTES];
@@ -37,7 +46,8 @@ struct file {
     bool loaded;
     enum content_state state; /* pending changes included */
     struct file_header hdr;   /* valid unless state is NONE; pending changes included */
-    struct file_keys *keys;
+    struct file_keys *keys;   /* changes with key_lock as well, under which alone it may be read too */
+    pthread_mutex_t key_lock; /* a leaf */
 
     /* What lies in place. */
     enum content_state placed_state;
@@ -129,6 +139,10 @@ const uint8_t *file_dir_key(const struct file *f, uint32_t version);   /* NULL: 
 uint32_t file_active_version(const struct file *f);
 /* Subkeys of a file key into k[i]; of the newest (i == 0) the header's and the seal's too. */
 void file_derive_keys(struct file_keys *keys, int i, uint16_t epoch, const uint8_t *file_key);
+/* f->keys changes by this only (write lock): returns what it was, the caller's from then on. */
+struct file_keys *file_keys_swap(struct file *f, struct file_keys *keys);
+/* Loads the newest content key without the file's lock. False: none is in memory, or the context failed. */
+bool file_key_ahead(struct file *f, struct aead *a, struct key_name *name);
 void file_reset(struct file *f);       /* write lock; as if it were new: others have changed the file */
 void file_forget_keys(struct file *f); /* write lock; to be loaded anew at next use; nothing may be pending */
 
@@ -174,6 +188,8 @@ int file_reserve(struct volume *v, uint64_t bytes);
 #define FRESH_RUN 8u /* chunks: shorter runs of a file that was synced go through the journal */
 #define FILE_MESSAGES_MAX (UINT64_C(1) << 32) /* under one key with random nonces (SP 800-38D, 8.3) */
 int file_write_locked(struct file *f, const uint8_t *buf, size_t len, uint64_t off, uint64_t *reserved);
+struct piece; /* file_piece.h */
+int file_write_piece(struct piece *p, const uint8_t *buf, size_t len, uint64_t off, uint64_t *reserved);
 int file_truncate_locked(struct file *f, uint64_t size, uint64_t *reserved);
 
 /* The first content of a file in state NONE, in place at once: a whole inline file, or the header of an empty
@@ -185,6 +201,8 @@ int file_writing_key(struct file *f, const struct file_header *h, uint64_t messa
                      uint16_t *epoch);
 int file_seal_inline(struct file *f, struct file_header *h, const uint8_t *plain, size_t len,
                      uint8_t *cipher);
+int file_write_inline(struct file *f, int fd, const uint8_t *buf, size_t len, uint64_t off,
+                      uint64_t *reserved); /* what stays inline */
 int file_store_inline(struct file *f, const uint8_t *plain, size_t len, uint64_t *reserved);
 int file_remember_chunk(struct file *f, uint64_t chunk, const uint8_t record[static RECORD_BYTES],
                         uint64_t data_at);                         /* into the overlay, after its commit */

@@ -1,5 +1,5 @@
 /* Reading: records from tag pages, ciphertext from its pages, both seen through the overlay. */
-#include "fs/store/file.h"
+#include "fs/store/file_placed.h"
 #include "fs/store/pd.h"
 
 #include "latchfs/io.h"
@@ -21,6 +21,7 @@ struct opener {
     const struct file *f;
     struct aead *a;
     uint16_t epoch; /* loaded in a; 0: none */
+    bool now;       /* -EAGAIN rather than wait for the disk */
 };
 
 static int opener_key(struct opener *o, uint16_t epoch)
@@ -65,42 +66,6 @@ static int open_chunk(struct opener *o, uint64_t chunk, const struct record *rec
     return r;
 }
 
-/* What lies in place of chunks [first, first + count) of one group, in buf: a tag page image of the records
- * and the data pages, with how much of them the backing file has. */
-struct placed_run {
-    const uint8_t *records; /* of first */
-    uint64_t records_have;  /* bytes */
-    const uint8_t *data;
-    uint64_t data_have;
-};
-
-static int read_placed(int fd, uint64_t first, uint32_t count, uint8_t *buf, struct placed_run *run)
-{
-    uint64_t tag_page = layout_tag_page(first), data_at = layout_data_offset(first);
-    uint64_t record_at = layout_record_offset(first);
-    uint8_t *data = buf + PAGE_BYTES;
-    ssize_t tag_n, data_n;
-    if (layout_group_first(first) == first) { /* the tag page is right before the data */
-        tag_n = io_pread(fd, buf, (size_t)(count + 1) * PAGE_BYTES, tag_page);
-        if (tag_n < 0)
-            return (int)tag_n;
-        data_n = tag_n > (ssize_t)PAGE_BYTES ? tag_n - (ssize_t)PAGE_BYTES : 0;
-        tag_n = tag_n - data_n;
-    } else {
-        tag_n = io_pread(fd, buf + (record_at - tag_page), (size_t)count * RECORD_BYTES, record_at);
-        data_n = io_pread(fd, data, (size_t)count * PAGE_BYTES, data_at);
-        if (tag_n < 0 || data_n < 0)
-            return (int)(tag_n < 0 ? tag_n : data_n);
-        tag_n += (ssize_t)(record_at - tag_page);
-    }
-    uint64_t skip = record_at - tag_page;
-    run->records = buf + skip;
-    run->records_have = (uint64_t)tag_n > skip ? (uint64_t)tag_n - skip : 0;
-    run->data = data;
-    run->data_have = (uint64_t)data_n;
-    return 0;
-}
-
 /* The record of a chunk and where its ciphertext is. *cipher NULL: a hole. from_journal has a page. */
 static int find_chunk(const struct file *f, uint64_t chunk, uint32_t i, const struct placed_run *run,
                       uint8_t *from_journal, struct record *rec, const uint8_t **cipher)
@@ -134,7 +99,10 @@ static int read_group(struct opener *o, int fd, uint64_t first, uint32_t count, 
         return -ENOMEM;
     /* Of a file that a replay would make paged, fresh pages may be there already. */
     bool paged = o->f->placed_state == CONTENT_PAGED || o->f->replayed;
-    int r = paged ? read_placed(fd, first, count, buf, &run) : 0;
+    int r = 0;
+    if (paged)
+        r = o->now ? placed_read_now(o->f, fd, first, count, buf, &run)
+                   : placed_read(fd, first, count, buf, &run);
     for (uint32_t i = 0; !r && i < count; i++) {
         uint64_t chunk = first + i, start = chunk * PAGE_BYTES;
         uint32_t skip = off > start ? (uint32_t)(off - start) : 0;
@@ -152,11 +120,12 @@ static int read_group(struct opener *o, int fd, uint64_t first, uint32_t count, 
     return r;
 }
 
-static int read_paged(struct file *f, int fd, uint8_t *out, size_t len, uint64_t off)
+static int read_paged(struct file *f, int fd, uint8_t *out, size_t len, uint64_t off, bool now)
 {
     struct opener o;
     uint64_t end = off + len;
     int r = opener_init(&o, f);
+    o.now = now && !f->replayed;
     for (uint64_t at = off; !r && at < end;) {
         uint64_t chunk = at / PAGE_BYTES, next = layout_group_next(chunk);
         uint64_t stop = next * PAGE_BYTES < end ? next * PAGE_BYTES : end;
@@ -234,7 +203,7 @@ int file_read_other(struct file *f, int fd, uint64_t first, uint32_t count, uint
     struct opener o;
     int r = buf ? opener_init(&o, f) : -ENOMEM;
     if (!r && f->placed_state == CONTENT_PAGED)
-        r = read_placed(fd, first, count, buf, &run);
+        r = placed_read(fd, first, count, buf, &run);
     for (uint32_t i = 0; !r && i < count; i++) {
         struct record rec;
         const uint8_t *cipher;
@@ -255,7 +224,7 @@ int file_verify_chunks(struct file *f, int fd, uint64_t first, uint32_t count, i
     struct opener o;
     int r = buf ? opener_init(&o, f) : -ENOMEM;
     if (!r && (f->placed_state == CONTENT_PAGED || f->replayed))
-        r = read_placed(fd, first, count, buf, &run);
+        r = placed_read(fd, first, count, buf, &run);
     for (uint32_t i = 0; !r && i < count; i++) {
         struct record rec;
         const uint8_t *cipher;
@@ -286,7 +255,7 @@ int file_run_is_under(struct file *f, int fd, uint64_t first, uint32_t count, ui
 
 /* ---- public ---- */
 
-static ssize_t read_locked(struct file *f, uint8_t *buf, size_t len, uint64_t off)
+static ssize_t read_locked(struct file *f, uint8_t *buf, size_t len, uint64_t off, bool now)
 {
     uint64_t size = file_size(f);
     int fd, r;
@@ -303,14 +272,16 @@ static ssize_t read_locked(struct file *f, uint8_t *buf, size_t len, uint64_t of
             memcpy(buf, plain + off, len);
         sodium_memzero(plain, sizeof plain);
     } else {
-        r = read_paged(f, fd, buf, len, off);
+        r = read_paged(f, fd, buf, len, off, now);
+        if (now && r == LFS_ERR_CORRUPT) /* who waits for the disk decides that */
+            r = -EAGAIN;
     }
     node_fd_put(f->n);
     thread_forget_key();
     return r ? r : (ssize_t)len;
 }
 
-ssize_t file_read(struct node *n, void *buf, size_t len, uint64_t off)
+static ssize_t read_node(struct node *n, void *buf, size_t len, uint64_t off, bool now)
 {
     struct volume *v = n->vol;
     struct file *f;
@@ -321,11 +292,21 @@ ssize_t file_read(struct node *n, void *buf, size_t len, uint64_t off)
     if (!r) {
         r = file_lock_read(f);
         if (!r) {
-            r = read_locked(f, buf, len, off);
+            r = read_locked(f, buf, len, off, now);
             file_unlock(f);
         }
         file_put(f);
     }
     volume_leave(v);
     return r < 0 ? volume_note(v, (int)r) : r;
+}
+
+ssize_t file_read(struct node *n, void *buf, size_t len, uint64_t off)
+{
+    return read_node(n, buf, len, off, false);
+}
+
+ssize_t file_read_now(struct node *n, void *buf, size_t len, uint64_t off)
+{
+    return read_node(n, buf, len, off, true);
 }

@@ -97,6 +97,8 @@ static int second_place(struct file *f, struct file_header *h, struct file_keys 
     }
     if (!r) {
         keys->k[1] = f->keys->k[0];
+        memcpy(keys->file_id, h->file_id, ID_BYTES);
+        keys->suite = h->suite;
         file_derive_keys(keys, 0, (uint16_t)(epoch + 1), file_key);
         keys->count = 2;
         h->chunk_writes = 0;
@@ -107,7 +109,7 @@ static int second_place(struct file *f, struct file_header *h, struct file_keys 
 
 int file_rekey_begin(struct file *f, uint64_t *reserved)
 {
-    struct file_keys *was = f->keys, *keys;
+    struct file_keys *keys;
     if (f->state == CONTENT_NONE || file_has_two_keys(f))
         return 0;
     int r = settle_pending(f);
@@ -121,11 +123,11 @@ int file_rekey_begin(struct file *f, uint64_t *reserved)
     if (!r)
         r = second_place(f, &h, keys);
     if (!r) {
-        f->keys = keys; /* the header's MAC is the newest key's */
+        keys = file_keys_swap(f, keys); /* the header's MAC is the newest key's */
         r = commit(f, &h, reserved, &f->rekey_seq);
-        f->keys = r ? was : keys;
+        keys = r ? file_keys_swap(f, keys) : keys;
     }
-    locked_free(r ? keys : was);
+    locked_free(keys); /* those that are not the file's */
     return r;
 }
 
@@ -201,7 +203,7 @@ static void name_runs(const struct regroup *g, struct txn *t)
             n++;
         if (takes)
             txn_chunks(t, g->first + i, n, false, g->records + (size_t)i * RECORD_BYTES,
-                       g->bytes + (size_t)i * PAGE_BYTES);
+                       g->bytes + (size_t)i * PAGE_BYTES, NULL);
     }
 }
 

@@ -105,7 +105,7 @@ static int shrink_paged(struct file *f, uint64_t size, uint64_t *reserved)
     txn_begin(&t, f);
     txn_cut(&t, layout_length(size));
     if (cut)
-        txn_chunks(&t, chunks - 1, 1, false, record, cipher);
+        txn_chunks(&t, chunks - 1, 1, false, record, cipher, NULL);
     h.size = size;
     r = commit_header(&t, &h, reserved);
     if (r)

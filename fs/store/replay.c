@@ -285,7 +285,7 @@ static int rebuild(struct replay *p, struct replay_file *rf, struct file *f, int
 {
     struct journal *j = p->v->journal;
     uint64_t last = 0;
-    int r = 0;
+    int behind = replay_is_behind(p, rf, &f->hdr), r = behind < 0 ? behind : 0;
     for (size_t i = 0; !r && i < rf->entry_count; i++) {
         const struct replay_entry *e = &rf->entries[i];
         uint8_t *items = malloc(e->item_bytes + 1);
@@ -302,6 +302,8 @@ static int rebuild(struct replay *p, struct replay_file *rf, struct file *f, int
             break;
         }
     }
+    if (!r && behind && last)
+        r = replay_spoil(f, fd);
     if (!rf->found || last < rf->last) /* of several copies, a mark may only say what holds for all */
         rf->last = last;
     return r;

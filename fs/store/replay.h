@@ -44,6 +44,15 @@ struct replay {
 /* Builds the overlay of rf over the backing file of n, if that bears the id and no newer generation. */
 int replay_take(struct replay *p, size_t file, struct node *n);
 
+/* 1 if entries that stood before those of the journal are not in place: a header counts the messages of its
+ * file, so the first entry tells how many there were before it. That is so only in a copy that was taken
+ * while the file was written: its page 0 is older than the tail of its journal. 0: no; < 0: an error. */
+int replay_is_behind(struct replay *p, const struct replay_file *rf, const struct file_header *placed);
+
+/* Of such a file, with its overlay built: chunks that seem to be holes may have had content. They get records
+ * that nothing fits, so that they are reported and not read as zeros. LFS_ERR_CORRUPT: too many of them. */
+int replay_spoil(struct file *f, int fd);
+
 /* Finds the backing files: by hints, then by walking the volume. */
 int replay_find(struct replay *p);
 

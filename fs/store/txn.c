@@ -37,16 +37,16 @@ static uint16_t record_length(const uint8_t *record)
 }
 
 void txn_chunks(struct txn *t, uint64_t first, uint32_t count, bool fresh, const uint8_t *records,
-                const uint8_t *cipher)
+                const uint8_t *cipher, const uint32_t *crcs)
 {
-    bool bypass = t->f->n->vol->opt.bypass_journal; /* where nobody looks at a CRC */
     jitem_put_chunks(&t->items, first, count, fresh);
     t->fresh = t->fresh || fresh;
     for (uint32_t i = 0; i < count; i++) {
         const uint8_t *record = records + i * RECORD_BYTES, *c = cipher + (size_t)i * PAGE_BYTES;
-        jitem_put_chunk(&t->items, record, bypass ? 0 : crc32c(0, c, record_length(record)));
+        uint16_t length = record_length(record);
+        jitem_put_chunk(&t->items, record, crcs ? crcs[i] : crc32c(0, c, length));
         if (!fresh)
-            add_data(t, c, record_length(record));
+            add_data(t, c, length);
     }
 }
 

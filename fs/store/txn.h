@@ -25,9 +25,10 @@ struct txn {
 void txn_begin(struct txn *t, struct file *f);
 
 /* count chunks from first on. records: count times 32 bytes; cipher: the chunk i at i * PAGE_BYTES; lengths
- * from the records. With fresh the data is in place already and stays out of the entry. */
+ * from the records; crcs: of the ciphertext, NULL to have them made. With fresh the data is in place already
+ * and stays out of the entry. */
 void txn_chunks(struct txn *t, uint64_t first, uint32_t count, bool fresh, const uint8_t *records,
-                const uint8_t *cipher);
+                const uint8_t *cipher, const uint32_t *crcs);
 void txn_cut(struct txn *t, uint64_t length);
 void txn_punch(struct txn *t, uint64_t first, uint64_t count);
 void txn_inline(struct txn *t, const uint8_t *cipher, uint16_t length);

@@ -295,6 +295,11 @@ void file_close(struct node *n);
 /* Like pread and pwrite: short only at end of file, holes as zeros; writes are whole or an error. Work with
  * or without file_open. */
 ssize_t file_read(struct node *n, void *buf, size_t len, uint64_t off);
+/* As file_read, but -EAGAIN rather than wait for content that the page cache does not have; the disk has been
+ * asked for it then, and file_read finds it sooner. For short reads: what a long one had done is lost. Waits
+ * all the same where the backing filesystem cannot say (tmpfs, network filesystems), for what is in the
+ * journal, and for a file's header. */
+ssize_t file_read_now(struct node *n, void *buf, size_t len, uint64_t off);
 ssize_t file_write(struct node *n, const void *buf, size_t len, uint64_t off);
 ssize_t file_append(struct node *n, const void *buf, size_t len);
 int file_truncate(struct node *n, uint64_t size);

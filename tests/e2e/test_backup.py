@@ -16,7 +16,7 @@ import pytest
 import harness
 from fsbox import PLAIN
 from offlinebox import Offline, cipher_path, needed, snapshot
-from syscalls import pattern, read_file, write_file
+from syscalls import opened, pattern, read_file, write_file
 from volumes import CHUNK, copied
 
 pytestmark = pytest.mark.skipif(PLAIN, reason="about volumes")
@@ -357,8 +357,8 @@ class Writer:
             raise self.error
 
 
-def check_chunks(name, data, writer):
-    """Every chunk is one that was written to that very place; only what was appended may be zeros."""
+def check_chunks(name, data, writer, cut=False):
+    """Every chunk is one that was written to that very place; only what was appended may be zeros. cut: it ends early."""
     kind, f = ("file", int(name[4:])) if name.startswith("file") else ("saved", int(name[len(name.rstrip("0123456789")):]))
     versions = set()
     for c in range(0, (len(data) + CHUNK - 1) // CHUNK):
@@ -370,6 +370,8 @@ def check_chunks(name, data, writer):
         assert (file, chunk) == (f if kind == "file" else 100 + f, c), f"{name}: chunk {c} is of another place: {file}, {chunk}"
         assert version <= writer.version
         versions.add(version)
+    if cut:
+        return
     if kind == "saved" and name.startswith("saved"):
         assert len(versions) == 1 and data == writer.saved(f, versions.pop()), f"{name} is mixed of several versions"
     if kind == "file":
@@ -411,6 +413,11 @@ COPIERS = [
 ]
 
 
+def cut_files(offline):
+    """Those of which latch verify says that something was appended that is not in the copy."""
+    return set(re.findall(r"^warning: tail: (\S+) ", offline("verify").out, re.M))
+
+
 def test_copies_of_a_volume_in_use(volume, workdir):
     """What a live copy catches is right or reported, whichever program takes it and whenever."""
     right = reported = 0
@@ -422,8 +429,9 @@ def test_copies_of_a_volume_in_use(volume, workdir):
         result = offline("extract", "--to", workdir / f"out{i}")
         assert result.returncode in (0, harness.CORRUPT, harness.IO), result.err
         got = sorted(n for n in os.listdir(workdir / f"out{i}") if not n.startswith("o"))
+        cut = cut_files(offline)
         for name in got:
-            check_chunks(name, read_file(workdir / f"out{i}" / name), writer)
+            check_chunks(name, read_file(workdir / f"out{i}" / name), writer, name in cut)
         missing = {f"{kind}{f}" for kind in ("file", "saved") for f in range(PLACES)} - set(got)
         for name in missing:  # a file may also have been replaced by another under the copier's hands
             assert f"{name}:" in result.err or name.startswith("saved"), f"copy {i}: nothing says why {name} is missing: {result.err}"
@@ -431,6 +439,34 @@ def test_copies_of_a_volume_in_use(volume, workdir):
         reported += len(missing)
     print(f"{writer.version} steps, {right} files right, {reported} reported or absent")
     assert right > 8 * PLACES, "hardly anything could be read: the copies are worth nothing"
+
+
+def test_a_page_older_than_the_journal(volume, workdir):
+    """A slow copy took a file's first page, where nothing of it stood yet, before its journal went on without it."""
+    with volume.mount() as m:
+        write_file(m / "f", pattern(1, 9 * CHUNK))
+        os.sync()
+        cipher = cipher_path(volume, m / "f")
+        old = read_file(volume.path / cipher)
+        volume.latch("freeze", m.path).ok()
+        volume.latch("thaw", m.path).ok()
+        with opened(m / "f", os.O_WRONLY) as fd:
+            os.pwrite(fd, pattern(2, CHUNK), 5 * CHUNK)
+            os.fsync(fd)
+        shutil.copytree(volume.path, workdir / "whole")
+        shutil.copytree(volume.path, workdir / "slow")
+        assert len(old) == os.path.getsize(workdir / "slow" / cipher) and not any(old[512:CHUNK])
+        (workdir / "slow" / cipher).write_bytes(old)
+    whole = Offline(volume, workdir, workdir / "whole")
+    want = pattern(1, 5 * CHUNK) + pattern(2, CHUNK) + pattern(1, 9 * CHUNK)[6 * CHUNK:]
+    assert whole("cat", "--zero-damaged", "--", "f").ok().out.encode("utf-8", "surrogateescape") == want
+    assert "no damage" in whole("verify").ok().out
+    slow = Offline(volume, workdir, workdir / "slow")
+    result = slow("cat", "--", "f")
+    assert result.returncode == harness.CORRUPT, result
+    assert slow("verify").out.count("damage: bad-chunk: f ") == 2
+    assert slow("recover").returncode == harness.OK
+    assert slow("verify").returncode == harness.CORRUPT, "putting it in place made zeros of it"
 
 
 def test_a_frozen_volume_is_copied_whole(volume, workdir):

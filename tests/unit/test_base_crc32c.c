@@ -46,11 +46,30 @@ static void test_parts_and_alignment(void **state)
     }
 }
 
+/* Side by side or one after the other, each block has its own. */
+static void test_blocks(void **state)
+{
+    uint8_t data[7 * 64];
+    uint32_t got[8];
+    struct rng rng = {5};
+    rng_fill(&rng, data, sizeof data);
+    for (size_t len = 8; len <= 64; len += 8) {
+        for (size_t n = 0; n <= 7; n++) {
+            memset(got, 0, sizeof got);
+            crc32c_blocks(data, len, n, got);
+            for (size_t i = 0; i < n; i++)
+                assert_true(got[i] == bitwise(data + i * len, len));
+            assert_true(got[n] == 0);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_known_answers),
         cmocka_unit_test(test_parts_and_alignment),
+        cmocka_unit_test(test_blocks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
