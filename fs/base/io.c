@@ -44,6 +44,37 @@ int io_pwrite(int fd, const void *buf, size_t len, uint64_t off)
     return 0;
 }
 
+/* The first element may stay in part. */
+static void skip_done(struct iovec **iov, int *n, size_t done)
+{
+    while (*n > 0 && done >= (*iov)->iov_len) {
+        done -= (*iov)->iov_len;
+        (*iov)++;
+        (*n)--;
+    }
+    if (*n > 0) {
+        (*iov)->iov_base = (char *)(*iov)->iov_base + done;
+        (*iov)->iov_len -= done;
+    }
+}
+
+ssize_t io_preadv(int fd, struct iovec *iov, int n, uint64_t off)
+{
+    size_t done = 0;
+    while (n > 0) {
+        ssize_t r = preadv(fd, iov, n, (off_t)(off + done));
+        if (r < 0 && errno == EINTR)
+            continue;
+        if (r < 0)
+            return -errno;
+        if (r == 0)
+            break;
+        done += (size_t)r;
+        skip_done(&iov, &n, (size_t)r);
+    }
+    return (ssize_t)done;
+}
+
 static bool all_empty(const struct iovec *iov, int n)
 {
     for (int i = 0; i < n; i++)
@@ -63,15 +94,7 @@ int io_pwritev(int fd, struct iovec *iov, int n, uint64_t off)
         if (w == 0 && !all_empty(iov, n))
             return -EIO;
         off += (uint64_t)w;
-        while (n > 0 && (size_t)w >= iov->iov_len) {
-            w -= (ssize_t)iov->iov_len;
-            iov++;
-            n--;
-        }
-        if (n > 0) {
-            iov->iov_base = (char *)iov->iov_base + w;
-            iov->iov_len -= (size_t)w;
-        }
+        skip_done(&iov, &n, (size_t)w);
     }
     return 0;
 }

@@ -4,21 +4,28 @@
 
 #include "fs/store/file.h"
 
-/* In a buffer: an image of the tag page and the data pages, with how much of them the backing file has. */
+/* In buffers, with how much of them the backing file has. */
 struct placed_run {
     const uint8_t *records; /* of the first chunk */
     uint64_t records_have;  /* bytes */
-    const uint8_t *data;
+    const uint8_t *data;    /* of the first chunk, others follow by pages */
     uint64_t data_have;
 };
 
-/* Chunks [first, first + count) of one group into buf, (count + 1) pages at least and GROUP_RECORDS + 1 at
- * most (lock held). */
-int placed_read(int fd, uint64_t first, uint32_t count, uint8_t *buf, struct placed_run *run);
+struct placed_want {
+    uint64_t first; /* count chunks of one group */
+    uint32_t count;
+    uint8_t *data; /* len bytes: as many pages, the last may be cut */
+    size_t len;
+};
+
+/* records: for what is read of the tag page (lock held). */
+int placed_read(int fd, const struct placed_want *w, uint8_t records[static PAGE_BYTES],
+                struct placed_run *run);
 
 /* The same, but -EAGAIN where not all of it is in the page cache; the disk has been asked for it then. Where
  * the backing filesystem cannot say, it waits. */
-int placed_read_now(const struct file *f, int fd, uint64_t first, uint32_t count, uint8_t *buf,
-                    struct placed_run *run);
+int placed_read_now(const struct file *f, int fd, const struct placed_want *w,
+                    uint8_t records[static PAGE_BYTES], struct placed_run *run);
 
 #endif

@@ -89,35 +89,61 @@ static int find_chunk(const struct file *f, uint64_t chunk, uint32_t i, const st
     return 0;
 }
 
-/* Bytes [off, off + len) that lie in chunks [first, first + count) of one group. */
-static int read_group(struct opener *o, int fd, uint64_t first, uint32_t count, uint64_t off, size_t len,
-                      uint8_t *out)
+/* Bytes [off, off + len) in chunks of one group. */
+struct group_part {
+    uint64_t first;
+    uint32_t count;
+    uint64_t off;
+    size_t len;
+    uint8_t *out;
+};
+
+static int open_group(struct opener *o, const struct group_part *g, const struct placed_run *run)
 {
-    uint8_t *buf = thread_scratch(), from_journal[PAGE_BYTES];
-    struct placed_run run = {0};
-    if (!buf)
-        return -ENOMEM;
-    /* Of a file that a replay would make paged, fresh pages may be there already. */
-    bool paged = o->f->placed_state == CONTENT_PAGED || o->f->replayed;
+    uint8_t from_journal[PAGE_BYTES];
     int r = 0;
-    if (paged)
-        r = o->now ? placed_read_now(o->f, fd, first, count, buf, &run)
-                   : placed_read(fd, first, count, buf, &run);
-    for (uint32_t i = 0; !r && i < count; i++) {
-        uint64_t chunk = first + i, start = chunk * PAGE_BYTES;
-        uint32_t skip = off > start ? (uint32_t)(off - start) : 0;
-        uint64_t end = off + len - start;
+    for (uint32_t i = 0; !r && i < g->count; i++) {
+        uint64_t chunk = g->first + i, start = chunk * PAGE_BYTES, end = g->off + g->len - start;
+        uint32_t skip = g->off > start ? (uint32_t)(g->off - start) : 0;
         uint32_t want = (uint32_t)(end < PAGE_BYTES ? end : PAGE_BYTES) - skip;
+        uint8_t *to = g->out + (start + skip - g->off);
         struct record rec;
         const uint8_t *cipher;
-        r = find_chunk(o->f, chunk, i, &run, from_journal, &rec, &cipher);
-        uint8_t *to = out + (start + skip - off);
+        r = find_chunk(o->f, chunk, i, run, from_journal, &rec, &cipher);
         if (!r && cipher)
             r = open_chunk(o, chunk, &rec, cipher, skip, want, to);
         else if (!r)
             memset(to, 0, want);
     }
     return r;
+}
+
+/* direct: the ciphertext is read to where the plaintext is wanted. */
+static int read_part(struct opener *o, int fd, const struct group_part *g, bool direct)
+{
+    uint8_t records[PAGE_BYTES];
+    struct placed_want w = {g->first, g->count, g->out, g->len};
+    struct placed_run run = {0};
+    int r = 0;
+    if (!direct) {
+        w.data = thread_scratch();
+        w.len = (size_t)g->count * PAGE_BYTES;
+    }
+    if (!w.data)
+        return -ENOMEM;
+    /* Of a file that a replay would make paged, fresh pages may be there already. */
+    if (o->f->placed_state == CONTENT_PAGED || o->f->replayed)
+        r = o->now ? placed_read_now(o->f, fd, &w, records, &run) : placed_read(fd, &w, records, &run);
+    return r ? r : open_group(o, g, &run);
+}
+
+/* Where the last chunk is longer than what is wanted of it, there is no room for it in the caller's buffer.
+ */
+static int read_group(struct opener *o, int fd, const struct group_part *g)
+{
+    bool direct = g->off % PAGE_BYTES == 0 && (g->len % PAGE_BYTES == 0 || g->off + g->len == o->f->hdr.size);
+    int r = read_part(o, fd, g, direct);
+    return direct && r == LFS_ERR_CORRUPT && g->len % PAGE_BYTES ? read_part(o, fd, g, false) : r;
 }
 
 static int read_paged(struct file *f, int fd, uint8_t *out, size_t len, uint64_t off, bool now)
@@ -127,10 +153,11 @@ static int read_paged(struct file *f, int fd, uint8_t *out, size_t len, uint64_t
     int r = opener_init(&o, f);
     o.now = now && !f->replayed;
     for (uint64_t at = off; !r && at < end;) {
-        uint64_t chunk = at / PAGE_BYTES, next = layout_group_next(chunk);
-        uint64_t stop = next * PAGE_BYTES < end ? next * PAGE_BYTES : end;
-        uint32_t count = (uint32_t)((stop + PAGE_BYTES - 1) / PAGE_BYTES - chunk);
-        r = read_group(&o, fd, chunk, count, at, (size_t)(stop - at), out + (at - off));
+        struct group_part g = {.first = at / PAGE_BYTES, .off = at, .out = out + (at - off)};
+        uint64_t next = layout_group_next(g.first), stop = next * PAGE_BYTES < end ? next * PAGE_BYTES : end;
+        g.count = (uint32_t)((stop + PAGE_BYTES - 1) / PAGE_BYTES - g.first);
+        g.len = (size_t)(stop - at);
+        r = read_group(&o, fd, &g);
         at = stop;
     }
     return r;
@@ -199,11 +226,12 @@ int file_read_other(struct file *f, int fd, uint64_t first, uint32_t count, uint
                     uint16_t *length)
 {
     uint8_t *buf = thread_scratch(), from_journal[PAGE_BYTES];
+    struct placed_want w = {first, count, buf + PAGE_BYTES, (size_t)count * PAGE_BYTES};
     struct placed_run run = {0};
     struct opener o;
     int r = buf ? opener_init(&o, f) : -ENOMEM;
     if (!r && f->placed_state == CONTENT_PAGED)
-        r = placed_read(fd, first, count, buf, &run);
+        r = placed_read(fd, &w, buf, &run);
     for (uint32_t i = 0; !r && i < count; i++) {
         struct record rec;
         const uint8_t *cipher;
@@ -220,11 +248,12 @@ int file_read_other(struct file *f, int fd, uint64_t first, uint32_t count, uint
 int file_verify_chunks(struct file *f, int fd, uint64_t first, uint32_t count, int *why)
 {
     uint8_t *buf = thread_scratch(), from_journal[PAGE_BYTES], plain[PAGE_BYTES];
+    struct placed_want w = {first, count, buf + PAGE_BYTES, (size_t)count * PAGE_BYTES};
     struct placed_run run = {0};
     struct opener o;
     int r = buf ? opener_init(&o, f) : -ENOMEM;
     if (!r && (f->placed_state == CONTENT_PAGED || f->replayed))
-        r = placed_read(fd, first, count, buf, &run);
+        r = placed_read(fd, &w, buf, &run);
     for (uint32_t i = 0; !r && i < count; i++) {
         struct record rec;
         const uint8_t *cipher;

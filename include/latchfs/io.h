@@ -11,6 +11,9 @@
 /* Reads up to len bytes at off; less only at end of file. Returns the count or -errno. */
 ssize_t io_pread(int fd, void *buf, size_t len, uint64_t off);
 
+/* As io_pread for a vector; iov is changed. At most IOV_MAX elements, none empty. */
+ssize_t io_preadv(int fd, struct iovec *iov, int n, uint64_t off);
+
 /* Writes all of it or returns -errno (some of it may then be written). */
 int io_pwrite(int fd, const void *buf, size_t len, uint64_t off);
 

@@ -80,6 +80,25 @@ static void test_vector_with_empty_parts(void **state)
     close(fd);
 }
 
+/* The file ends within the first buffer, within the second, and behind both. */
+static void test_read_into_several_buffers(void **state)
+{
+    struct fixture *f = *state;
+    char a[4] = "....", b[8] = "........";
+    int fd = openat(f->dir, "a", O_RDWR | O_CREAT, 0600);
+    assert_int_equal(io_pwrite(fd, "0123456789", 10, 0), 0);
+    for (unsigned off = 1; off < 12; off++) {
+        struct iovec iov[] = {{a, sizeof a}, {b, sizeof b}};
+        unsigned have = off < 10 ? 10 - off : 0, in_a = have < sizeof a ? have : sizeof a;
+        memset(a, '.', sizeof a);
+        memset(b, '.', sizeof b);
+        assert_int_equal(io_preadv(fd, iov, 2, off), have);
+        assert_memory_equal(a, &"0123456789...."[off < 10 ? off : 10], sizeof a);
+        assert_memory_equal(b, &"456789........"[off < 6 ? off : 6], have - in_a);
+    }
+    close(fd);
+}
+
 static void test_fallocate_keeps_size(void **state)
 {
     struct fixture *f = *state;
@@ -141,9 +160,13 @@ static void test_replace_leaves_nothing_on_failure(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_DIR(test_read_and_write),       WITH_DIR(test_vector_with_empty_parts),
-        WITH_DIR(test_fallocate_keeps_size), WITH_DIR(test_replace_and_read_file),
-        WITH_DIR(test_read_file_refuses),    WITH_DIR(test_replace_leaves_nothing_on_failure),
+        WITH_DIR(test_read_and_write),
+        WITH_DIR(test_vector_with_empty_parts),
+        WITH_DIR(test_read_into_several_buffers),
+        WITH_DIR(test_fallocate_keeps_size),
+        WITH_DIR(test_replace_and_read_file),
+        WITH_DIR(test_read_file_refuses),
+        WITH_DIR(test_replace_leaves_nothing_on_failure),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
