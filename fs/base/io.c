@@ -6,11 +6,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sodium.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#ifndef RWF_DONTCACHE
+#define RWF_DONTCACHE 0x80
+#endif
 
 ssize_t io_pread(int fd, void *buf, size_t len, uint64_t off)
 {
@@ -83,12 +88,20 @@ static bool all_empty(const struct iovec *iov, int n)
     return true;
 }
 
-int io_pwritev(int fd, struct iovec *iov, int n, uint64_t off)
+/* One call, as often as signals interrupt it. */
+static ssize_t write_some(int fd, const struct iovec *iov, int n, uint64_t off, int flags)
+{
+    ssize_t w;
+    do
+        w = flags ? pwritev2(fd, iov, n, (off_t)off, flags) : pwritev(fd, iov, n, (off_t)off);
+    while (w < 0 && errno == EINTR);
+    return w;
+}
+
+static int write_vector(int fd, struct iovec *iov, int n, uint64_t off, int flags)
 {
     while (n > 0) {
-        ssize_t w = pwritev(fd, iov, n, (off_t)off);
-        if (w < 0 && errno == EINTR)
-            continue;
+        ssize_t w = write_some(fd, iov, n, off, flags);
         if (w < 0)
             return -errno;
         if (w == 0 && !all_empty(iov, n))
@@ -97,6 +110,24 @@ int io_pwritev(int fd, struct iovec *iov, int n, uint64_t off)
         skip_done(&iov, &n, (size_t)w);
     }
     return 0;
+}
+
+int io_pwritev(int fd, struct iovec *iov, int n, uint64_t off)
+{
+    return write_vector(fd, iov, n, off, 0);
+}
+
+/* Whether kernel and filesystem can do it shows at the first call, before anything is written. */
+int io_pwritev_through(int fd, struct iovec *iov, int n, uint64_t off)
+{
+    static atomic_bool unsupported;
+    if (!atomic_load(&unsupported)) {
+        int r = write_vector(fd, iov, n, off, RWF_DONTCACHE);
+        if (r != -EOPNOTSUPP)
+            return r;
+        atomic_store(&unsupported, true);
+    }
+    return io_pwritev(fd, iov, n, off);
 }
 
 int io_fsync(int fd)

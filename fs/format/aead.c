@@ -8,6 +8,7 @@
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #if defined(__aarch64__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
@@ -34,6 +35,7 @@ struct pool {
 struct aead {
     EVP_CIPHER_CTX *ctx[SUITES];
     EVP_CIPHER_CTX *loaded; /* one of ctx, or NULL when there is no key */
+    bool keyed[SUITES];     /* had a key since it was last cleared */
     struct pool *pool;
 };
 
@@ -93,6 +95,7 @@ int aead_set_key(struct aead *a, enum suite suite, const uint8_t key[static LFS_
     for (size_t i = 0; i < SUITES; i++) {
         if (suites[i].suite != suite)
             continue;
+        a->keyed[i] = true;
         if (EVP_CipherInit_ex2(a->ctx[i], NULL, key, NULL, -1, NULL) != 1)
             return LFS_ERR_MISUSE;
         a->loaded = a->ctx[i];
@@ -107,8 +110,17 @@ void aead_clear_key(struct aead *a)
      * reset would cost at the next set_key. */
     static const uint8_t zero[LFS_KEY_BYTES];
     for (size_t i = 0; i < SUITES; i++)
-        EVP_CipherInit_ex2(a->ctx[i], NULL, zero, zero, 1, NULL);
+        if (a->keyed[i])
+            EVP_CipherInit_ex2(a->ctx[i], NULL, zero, zero, 1, NULL);
+    memset(a->keyed, 0, sizeof a->keyed);
     a->loaded = NULL;
+}
+
+/* libsodium asks the kernel 256 bytes at a time; whole pools save most of these calls. */
+static void draw(void *out, size_t len)
+{
+    if (getrandom(out, len, 0) != (ssize_t)len)
+        randombytes_buf(out, len);
 }
 
 void aead_nonce(struct aead *a, uint8_t nonce[static NONCE_BYTES])
@@ -116,7 +128,7 @@ void aead_nonce(struct aead *a, uint8_t nonce[static NONCE_BYTES])
     struct pool *p = a->pool;
     uint32_t now = __atomic_load_n(&forks, __ATOMIC_RELAXED);
     if (p->left == 0 || p->forks != now) {
-        randombytes_buf(p->nonces, sizeof p->nonces);
+        draw(p->nonces, sizeof p->nonces);
         p->left = POOL_NONCES;
         p->forks = now;
     }

@@ -118,6 +118,7 @@ static int put_length(struct bypass *b)
     int r = want != f->placed_length || b->cut ? io_ftruncate(b->fd, want) : 0;
     if (r)
         return r;
+    file_cut_space(f, b->cut ? want : f->reserved_to);
     f->placed_length = want;
     f->reserved_to = f->reserved_to > want && !b->cut ? f->reserved_to : want;
     f->placed_state = h->state == FILE_PAGED ? CONTENT_PAGED : CONTENT_INLINE;

@@ -44,6 +44,7 @@ static void file_free(struct file *f)
 {
     locked_free(f->keys);
     overlay_clear(&f->ov);
+    rangeset_clear(&f->space);
     seal_pages_cut(f, 0);
     seal_later_drop(f);
     for (int i = 0; i < 3; i++)
@@ -280,6 +281,7 @@ static int load_placed(struct file *f, int fd, const struct stat *st)
     f->placed_chunks = 0;
     f->zero_page = false;
     seal_pages_cut(f, 0);
+    file_cut_space(f, 0);
     f->placed_length = f->reserved_to = (uint64_t)st->st_size;
     f->sparse = (uint64_t)st->st_blocks * 512 < f->placed_length;
     if (!f->placed_length)
@@ -325,6 +327,7 @@ static void trim(struct file *f)
         return;
     }
     if (io_ftruncate(fd, want) == 0) {
+        file_cut_space(f, want);
         f->placed_length = f->reserved_to = want;
         f->placed_gen++;
         f->mtime_touched = true;

@@ -58,7 +58,8 @@ struct file {
     bool zero_page;         /* page 0 never reached the disk: the old length is cut at the first write */
     bool sparse;            /* in-place pages may be unallocated although below placed_chunks */
     bool never_synced;      /* born since mount and no fsync asked for yet: prefers fresh space */
-    uint64_t reserved_to;   /* backing space is allocated up to this offset */
+    uint64_t reserved_to;   /* backing space is allocated up to this offset, unless sparse */
+    struct rangeset space;  /* of a sparse file: what is known to be allocated */
 
     struct overlay ov;
     struct rangeset named[3]; /* chunks that live entries name, by age: [0] since the last checkpoint began,
@@ -205,9 +206,17 @@ int file_write_inline(struct file *f, int fd, const uint8_t *buf, size_t len, ui
                       uint64_t *reserved); /* what stays inline */
 int file_store_inline(struct file *f, const uint8_t *plain, size_t len, uint64_t *reserved);
 int file_remember_chunk(struct file *f, uint64_t chunk, const uint8_t record[static RECORD_BYTES],
-                        uint64_t data_at);                         /* into the overlay, after its commit */
-void file_note_reserved(struct file *f, uint64_t lo, uint64_t hi); /* backing bytes are allocated */
+                        uint64_t data_at); /* into the overlay, after its commit */
+
+/* ---- space of the backing file (file_space.c), with the write lock held ---- */
+
+void file_note_space(struct file *f, uint64_t lo, uint64_t hi); /* these bytes are allocated */
+void file_note_gap(struct file *f);                             /* there may be bytes that are not */
+void file_cut_space(struct file *f, uint64_t length);           /* from there on none are */
+/* Allocates what putting chunks, or the records of one, in place will need, so that it can't fail for want of
+ * space later. */
 int file_reserve_pages(struct file *f, int fd, uint64_t first, uint32_t count);
+int file_reserve_tag_page(struct file *f, int fd, uint64_t chunk);
 
 /* ---- new keys for what stands (file_rekey.c): transactions, with the write lock held ---- */
 

@@ -199,6 +199,7 @@ static int put_all(struct applier *p)
         r = io_ftruncate(p->fd, want);
     if (r)
         return r;
+    file_cut_space(f, f->ov.holes.n ? 0 : want); /* what was punched has none */
     f->placed_length = f->reserved_to = want;
     f->placed_chunks = f->state == CONTENT_PAGED ? layout_chunks(f->hdr.size) : 0;
     f->placed_state = f->state;

@@ -118,6 +118,7 @@ static int born(struct file *f, const struct file_header *h, const uint8_t *page
     }
     f->hdr = *h;
     f->state = f->placed_state = h->state == FILE_PAGED ? CONTENT_PAGED : CONTENT_INLINE;
+    file_cut_space(f, 0);
     f->placed_length = f->reserved_to = len;
     f->placed_chunks = 0;
     f->zero_page = false;

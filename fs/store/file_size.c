@@ -57,7 +57,7 @@ static int to_empty(struct file *f, uint64_t *reserved)
         return r;
     f->state = CONTENT_INLINE;
     f->ov.inline_at = 0;
-    f->reserved_to = 0;
+    file_cut_space(f, 0);
     return punch_memory(f, 0, CHUNK_END);
 }
 
@@ -110,7 +110,7 @@ static int shrink_paged(struct file *f, uint64_t size, uint64_t *reserved)
     r = commit_header(&t, &h, reserved);
     if (r)
         return r;
-    f->reserved_to = 0;
+    file_cut_space(f, 0);
     r = punch_memory(f, chunks, CHUNK_END);
     return r || !cut ? r : must(f, file_remember_chunk(f, chunks - 1, record, t.data_at));
 }
@@ -138,7 +138,7 @@ static int grow_paged(struct file *f, uint64_t size, uint64_t *reserved)
     txn_begin(&t, f);
     h.size = size;
     int r = commit_header(&t, &h, reserved);
-    f->sparse = true;
+    file_note_gap(f);
     return r;
 }
 
@@ -250,7 +250,7 @@ static int allocate(struct file *f, uint64_t off, uint64_t len)
     r = has_room(fd, hi - lo) ? io_fallocate(fd, FALLOC_FL_KEEP_SIZE, lo, hi - lo) : -ENOSPC;
     node_fd_put(f->n);
     if (!r)
-        file_note_reserved(f, lo, hi);
+        file_note_space(f, lo, hi);
     return r;
 }
 
@@ -262,7 +262,7 @@ static int punch_chunks(struct file *f, uint64_t first, uint64_t end, uint64_t *
     txn_begin(&t, f);
     txn_punch(&t, first, end - first);
     int r = commit_header(&t, &h, reserved);
-    f->sparse = true;
+    file_note_gap(f);
     return r ? r : punch_memory(f, first, end);
 }
 

@@ -12,7 +12,10 @@
 #include <fcntl.h>
 #include <string.h>
 
-#define RESERVE_AHEAD (16 * PAGE_BYTES) /* allocated beyond an append, so that not every one asks */
+/* From here on a file is a stream: long runs of it go to disk at once and leave the page cache below, which
+ * has them a second time. A shorter file may be gone again before it would be written. */
+#define STREAM_FROM (UINT64_C(8) << 20)
+#define STREAM_RUN 64u /* chunks */
 
 /* Loads the newest content key; *epoch names it. */
 int file_writing_key(struct file *f, const struct file_header *h, uint64_t messages, struct aead **a,
@@ -24,38 +27,6 @@ int file_writing_key(struct file *f, const struct file_header *h, uint64_t messa
     *a = thread_aead();
     const uint8_t *key = file_content_key(f, *epoch);
     return !*a ? -ENOMEM : !key ? LFS_ERR_NOKEY : aead_set_key(*a, h->suite, key);
-}
-
-static int allocate_pages(int fd, uint64_t at, uint64_t bytes)
-{
-    int r = io_fallocate(fd, FALLOC_FL_KEEP_SIZE, at, bytes);
-    return r == -EOPNOTSUPP || r == -ENOSYS ? 0 : r; /* then the ballast stands in */
-}
-
-void file_note_reserved(struct file *f, uint64_t lo, uint64_t hi)
-{
-    if (lo > f->reserved_to)
-        f->sparse = true; /* there may be a gap before it */
-    if (hi > f->reserved_to)
-        f->reserved_to = hi;
-}
-
-/* Allocates what putting in place will need, so that it can't fail for want of space later. */
-int file_reserve_pages(struct file *f, int fd, uint64_t first, uint32_t count)
-{
-    uint64_t lo = layout_group_first(first) == first ? layout_tag_page(first) : layout_data_offset(first);
-    uint64_t hi = layout_data_offset(first + count - 1) + PAGE_BYTES, tag_page = layout_tag_page(first);
-    bool standing = first + count <= f->placed_chunks && !f->sparse;
-    if (standing || (hi <= f->reserved_to && !f->sparse))
-        return 0;
-    if (!f->sparse)
-        hi += RESERVE_AHEAD;
-    int r = allocate_pages(fd, lo, hi - lo);
-    if (!r && lo > tag_page && (f->sparse || tag_page >= f->reserved_to))
-        r = allocate_pages(fd, tag_page, PAGE_BYTES);
-    if (!r)
-        file_note_reserved(f, lo, hi);
-    return r;
 }
 
 static uint32_t chunk_length(const uint8_t *record)
@@ -92,13 +63,14 @@ static int write_fresh(const struct piece *p, int fd, uint32_t i, uint32_t n)
     for (int m = 0; m < k; m++)
         end += iov[m].iov_len;
     int r = 0;
-    if (!leads && layout_tag_page(first) > 0 && (p->f->sparse || layout_tag_page(first) >= p->f->reserved_to))
-        r = allocate_pages(fd, layout_tag_page(first), PAGE_BYTES);
+    if (!leads && layout_tag_page(first) > 0)
+        r = file_reserve_tag_page(p->f, fd, first);
     if (!r)
-        r = io_pwritev(fd, iov, k, at);
+        r = at >= STREAM_FROM && n >= STREAM_RUN ? io_pwritev_through(fd, iov, k, at)
+                                                 : io_pwritev(fd, iov, k, at);
     if (end > p->f->placed_length)
         p->f->placed_length = end;
-    file_note_reserved(p->f, at, end);
+    file_note_space(p->f, at, end);
     p->f->placed_gen++;
     p->f->mtime_touched = true;
     return r;
@@ -175,7 +147,7 @@ static int write_paged(struct piece *p, int fd, const uint8_t *buf, size_t len, 
     int r = piece_seal(p, fd, &h, buf, len, off);
     if (r)
         return r;
-    uint64_t length = f->placed_length, reserved_to = f->reserved_to;
+    uint64_t length = f->placed_length;
     txn_begin(&t, f);
     r = place_runs(p, fd, &t);
     h.chunk_writes += p->count;
@@ -188,12 +160,12 @@ static int write_paged(struct piece *p, int fd, const uint8_t *buf, size_t len, 
         /* Nothing speaks of the fresh data: the length must not either. */
         if (f->placed_length > length && io_ftruncate(fd, length) == 0) {
             f->placed_length = length;
-            f->reserved_to = reserved_to < length ? reserved_to : length;
+            file_cut_space(f, length);
         }
         return r;
     }
     if (off / PAGE_BYTES > layout_chunks(f->hdr.size))
-        f->sparse = true;
+        file_note_gap(f);
     f->hdr = h;
     f->ov.changed = true;
     r = remember_runs(p, &t);

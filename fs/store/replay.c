@@ -269,6 +269,7 @@ static int read_place(struct replay *p, struct file *f, int fd, const uint8_t *i
         return 0;
     f->hdr = h;
     f->state = f->placed_state = h.state == FILE_PAGED ? CONTENT_PAGED : CONTENT_INLINE;
+    file_cut_space(f, 0);
     f->placed_length = f->reserved_to = (uint64_t)st.st_size;
     /* A putting in place that was cut may have left records up to the end of the file, and stale ones behind
      * it up to the end of its tag page. */

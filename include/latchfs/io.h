@@ -20,6 +20,10 @@ int io_pwrite(int fd, const void *buf, size_t len, uint64_t off);
 /* As io_pwrite for a vector; iov is changed. At most IOV_MAX elements. */
 int io_pwritev(int fd, struct iovec *iov, int n, uint64_t off);
 
+/* The same for a stream: writing to disk begins at once, and the page cache does not keep it, where the
+ * kernel can do that (RWF_DONTCACHE, Linux 6.14). As volatile as any other write until a sync. */
+int io_pwritev_through(int fd, struct iovec *iov, int n, uint64_t off);
+
 int io_fsync(int fd);
 int io_fdatasync(int fd);
 int io_ftruncate(int fd, uint64_t len);

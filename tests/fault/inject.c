@@ -212,6 +212,12 @@ EXPORT ssize_t pwritev(int fd, const struct iovec *iov, int n, off_t at)
 }
 ALIAS("pwritev") ssize_t pwritev64(int fd, const struct iovec *iov, int n, off64_t at);
 
+EXPORT ssize_t pwritev2(int fd, const struct iovec *iov, int n, off_t at, int flags)
+{
+    return pwritev(fd, iov, n, at);
+}
+ALIAS("pwritev2") ssize_t pwritev64v2(int fd, const struct iovec *iov, int n, off64_t at, int flags);
+
 EXPORT int ftruncate(int fd, off_t len)
 {
     SIMPLE("ftruncate", CALL_SIZE, syscall(SYS_ftruncate, fd, len));
