@@ -1,5 +1,6 @@
 """The figures as tables, for a terminal and for docs/PERFORMANCE.md, and as JSON."""
 
+import systems
 import targets
 
 
@@ -33,6 +34,13 @@ def ratio_text(results, backing, row, against):
     if not found:
         return "–"
     return f"{found[1]:.2f} ({found[0]})" if against == "peer" else f"{found[1]:.2f}"
+
+
+def cost_ratio(results, backing, row):
+    """Processor time of latchfs for each unit over that of the thriftiest peer; None where it was not measured."""
+    ours = results.cost(backing, row, "latchfs")
+    theirs = [c for p in systems.PEERS if (c := results.cost(backing, row, p))]
+    return ours / min(theirs) if ours and theirs else None
 
 
 def ceiling(results, backing, row):
@@ -75,12 +83,14 @@ def terminal(results, rows, names):
     """Plain text: ratios to the best peer first, they matter most."""
     out = []
     for backing in results.rates:
-        out.append(f"\n{backing:45}" + "".join(f"{n:>12}" for n in names) + f"{'/peer':>7}{'/pass':>7}{'/plain':>7}  verdict")
+        out.append(f"\n{backing:45}" + "".join(f"{n:>12}" for n in names) + f"{'/peer':>7}{'/pass':>7}{'/plain':>7}{'cpu/peer':>9}  verdict")
         for row in rows_of(results, backing, rows):
             found = [targets.compare(results, backing, row, a) for a in ("peer", "passthrough", "plain")]
             cells = "".join(f"{number(results.median(backing, row, n)):>12}" for n in names)
             ratios = "".join(f"{f[1]:7.2f}" if f else f"{'–':>7}" for f in found)
-            out.append(f"{row.title[:38] + ', ' + row.unit:45}{cells}{ratios}  {verdict_text(targets.judge(results, backing, row))}")
+            cost = cost_ratio(results, backing, row)
+            ratios += f"{cost:9.2f}" if cost else f"{'–':>9}"
+            out.append(f"{row.title[:36] + ', ' + row.unit:45}{cells}{ratios}  {verdict_text(targets.judge(results, backing, row))}")
     good, all_rows = met(results, rows)
     out.append(f"\n{good} of {all_rows} rows met")
     return "\n".join(out)
@@ -94,6 +104,7 @@ def as_json(results, rows, about):
             row = by_key[key]
             figures.setdefault(backing, {})[key] = {
                 "title": row.title, "unit": row.unit, "rates": by_system,
+                "processor_seconds_per_unit": {s: results.cost(backing, row, s) for s in by_system},
                 "median": {s: results.median(backing, row, s) for s in by_system},
                 "ratio": {a: found[1] for a in ("peer", "passthrough", "plain") if (found := targets.compare(results, backing, row, a))},
                 "targets": [{"against": v.against, "ratio": v.ratio, "wanted": v.wanted, "met": v.met}

@@ -3,7 +3,9 @@
 import contextlib
 import os
 import random
+import resource
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -30,16 +32,25 @@ def settle(cold):
             DROP.write_text("3")
 
 
+def processor_time(place):
+    """Seconds that the daemon and the programs run in it have used."""
+    used, own = resource.getrusage(resource.RUSAGE_CHILDREN), resource.getrusage(resource.RUSAGE_SELF)
+    return place.processor() + used.ru_utime + used.ru_stime + own.ru_utime + own.ru_stime
+
+
 class Results:
-    """rates[backing][row key][system] is a list, one figure of each round: a rate, or seconds for rows in "s"."""
+    """rates[backing][row key][system] is a list, one figure of each round: a rate, or seconds for rows in "s". costs is alike:
+    seconds of processor time that one unit took, in the program and in the daemon."""
 
     def __init__(self):
         self.rates = {}
+        self.costs = {}
         self.failed = {}
 
-    def add(self, backing, row, system, amount, seconds):
+    def add(self, backing, row, system, amount, seconds, processor):
         value = seconds if row.unit == "s" else amount / seconds
-        self.rates.setdefault(backing, {}).setdefault(row.key, {}).setdefault(system, []).append(value)
+        for kept, figure in ((self.rates, value), (self.costs, processor / max(amount, 1))):
+            kept.setdefault(backing, {}).setdefault(row.key, {}).setdefault(system, []).append(figure)
 
     def fail(self, backing, row, system, why):
         say(f"{backing}: {row.key}: {system}: {str(why).strip()[:200]}")
@@ -47,6 +58,11 @@ class Results:
 
     def median(self, backing, row, system):
         values = self.rates.get(backing, {}).get(row.key, {}).get(system)
+        return statistics.median(values) if values else None
+
+    def cost(self, backing, row, system):
+        """Seconds of processor time for each unit; None where it was not measured."""
+        values = self.costs.get(backing, {}).get(row.key, {}).get(system)
         return statistics.median(values) if values else None
 
     def spread(self, backing, row, system):
@@ -74,8 +90,10 @@ def backings(directory, wanted):
 
 
 class Runner:
-    def __init__(self, args, rows, scale):
-        self.args, self.rows, self.scale = args, rows, scale
+    """after is called with the results so far after each round of each backing."""
+
+    def __init__(self, args, rows, scale, after):
+        self.args, self.rows, self.scale, self.after = args, rows, scale, after
         self.results = Results()
         self.spent = {}
 
@@ -86,8 +104,9 @@ class Runner:
             if row.before and (first or not row.once):
                 row.before(place, self.scale)
             settle(row.cold)
+            used = processor_time(place)
             amount, seconds = row.run(place, self.scale)
-            self.results.add(backing, row, place.name, amount, seconds)
+            self.results.add(backing, row, place.name, amount, seconds, processor_time(place) - used)
         except (OSError, KeyError, subprocess.SubprocessError, harness.HarnessError) as e:
             self.results.fail(backing, row, place.name, getattr(e, "stderr", None) or e)
         key = (row.key, place.name)
@@ -105,6 +124,7 @@ class Runner:
 
     def run(self):
         """All rows on all backings; the backings take turns too."""
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
         with contextlib.ExitStack() as stack:
             bases = stack.enter_context(backings(self.args.dir, self.args.backing))
             stack.enter_context(programs.supply(bases.get("tmpfs") or next(iter(bases.values())), self.scale.tree))
@@ -113,5 +133,6 @@ class Runner:
             for number in range(self.args.rounds):
                 for backing, there in places.items():
                     self.round(backing, there, number)
+                    self.after(self.results)
                 say(f"round {number + 1} of {self.args.rounds} after {time.monotonic() - begun:.0f} s")
         return self.results

@@ -27,6 +27,7 @@ class Place:
     below: Path
     dir: Path = None
     made: dict = field(default_factory=dict)
+    found: list = field(default_factory=list)
 
     def new_dir(self, name):
         self.dir = self.root / name
@@ -35,7 +36,9 @@ class Place:
 
     def pids(self):
         """Daemons that serve it, by their command lines."""
-        return [] if self.root == self.below else serving(self.root)
+        if not self.found and self.root != self.below:
+            self.found = serving(self.root)
+        return self.found
 
     def processor(self):
         """Seconds of processor time that the daemons have used so far."""
