@@ -13,10 +13,9 @@ struct job {
     int dir;         /* the directory that this thread works in */
     unsigned id;     /* 0, 1, ... */
     uint64_t amount; /* operations at most */
-    uint64_t
-        files;   /* files 0 .. files - 1 are in the directory; for seqwrite: start again after so many MiB */
-    size_t size; /* bytes of a small file */
-    double end;  /* when to stop, as now() counts */
+    uint64_t files;  /* files 0 .. files - 1 are in the directory; see each workload for more */
+    size_t size;     /* bytes of a small file */
+    double end;      /* when to stop, as now() counts */
     uint64_t done;   /* operations made; MiB for streams */
     uint64_t random; /* state of the random numbers */
     uint8_t *block;  /* MIB bytes of the thread's own, random */

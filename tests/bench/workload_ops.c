@@ -39,6 +39,15 @@ static int open_stream(struct job *j, int flags, uint64_t *blocks)
     return fd;
 }
 
+/* A random block; or, with files=N, N blocks spread over the whole file, each once before any again. */
+static off_t choose_block(struct job *j, uint64_t blocks)
+{
+    uint64_t block =
+        j->files == UINT64_MAX ? next_random(j) % blocks : j->done * 97 % j->files * (blocks / j->files);
+    return (off_t)(block * BLOCK);
+}
+
+/* With files=N it starts again after N MiB. */
 static void seq_write(struct job *j)
 {
     int fd = open_at(j->dir, "stream", O_CREAT | O_WRONLY | O_TRUNC);
@@ -67,7 +76,7 @@ static void random_read(struct job *j)
     int fd = open_stream(j, O_RDONLY, &blocks);
     posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
     for (; more(j); j->done++) {
-        off_t off = (off_t)(next_random(j) % blocks * BLOCK);
+        off_t off = choose_block(j, blocks);
         must("read", pread(fd, j->block, BLOCK, off) == BLOCK);
     }
     close(fd);
@@ -78,7 +87,7 @@ static void overwrite(struct job *j, bool sync)
     uint64_t blocks;
     int fd = open_stream(j, O_RDWR, &blocks);
     for (; more(j); j->done++) {
-        off_t off = (off_t)(next_random(j) % blocks * BLOCK);
+        off_t off = choose_block(j, blocks);
         must("write", pwrite(fd, j->block, BLOCK, off) == BLOCK);
         must("fdatasync", !sync || !fdatasync(fd));
     }
@@ -226,24 +235,49 @@ static void compute(struct job *j)
             next_random(j);
 }
 
-/* A program that asks now and then: one stat and one read of a small file each millisecond. */
+static void ask(struct job *j)
+{
+    char name[NAME_BYTES];
+    struct stat st;
+    name_of(name, "missing", j->done);
+    fstatat(j->dir, name, &st, AT_SYMLINK_NOFOLLOW);
+}
+
+/* Names that are not there and were not asked for before: one request each, whatever the kernel caches. */
+static void missing(struct job *j)
+{
+    for (; more(j); j->done++)
+        ask(j);
+}
+
+/* A program that asks now and then, each millisecond. */
 static void paced(struct job *j)
 {
     const struct timespec pause = {.tv_nsec = 1000000};
-    char name[NAME_BYTES];
-    struct stat st;
     for (; more(j); j->done++) {
-        name_of(name, "new", j->done);
-        fstatat(j->dir, name, &st, AT_SYMLINK_NOFOLLOW);
+        ask(j);
         nanosleep(&pause, NULL);
     }
 }
 
 const struct workload workloads[] = {
-    {"seqwrite", seq_write},     {"seqread", seq_read},     {"randread", random_read},
-    {"randwrite", random_write}, {"append", append_synced}, {"randsync", random_write_synced},
-    {"sparse", sparse},          {"create", create},        {"read", read_files},
-    {"stat", stat_files},        {"rename", rename_files},  {"unlink", unlink_files},
-    {"mkdir", make_dirs},        {"walk", stat_walk},       {"list", list},
-    {"compute", compute},        {"paced", paced},          {NULL, NULL},
+    {"seqwrite", seq_write},
+    {"seqread", seq_read},
+    {"randread", random_read},
+    {"randwrite", random_write},
+    {"append", append_synced},
+    {"randsync", random_write_synced},
+    {"sparse", sparse},
+    {"create", create},
+    {"read", read_files},
+    {"stat", stat_files},
+    {"rename", rename_files},
+    {"unlink", unlink_files},
+    {"mkdir", make_dirs},
+    {"walk", stat_walk},
+    {"list", list},
+    {"compute", compute},
+    {"paced", paced},
+    {"missing", missing},
+    {NULL, NULL},
 };

@@ -1,0 +1,77 @@
+"""Does the cost of an operation stay level as directories, files and the number of programs grow? Microseconds each."""
+
+import os
+import statistics
+
+import rows
+from runner import say, settle
+
+DIRECTORIES = (10, 1000, 100000, 1000000)
+FILES_MIB = (1, 64, 1024, 10240, 102400)
+THREADS = (1, 2, 4, 8, 16, 32, 64)
+
+
+def microseconds(result):
+    done, seconds = result
+    return 1e6 * seconds / max(done, 1)
+
+
+def directories(place, sizes, seconds):
+    """{operation: [(names, µs)]}, in fresh directories. Cold ones after the caches were dropped."""
+    lines = {}
+    for names in sizes:
+        top = place.root / f"names-{names}"
+        repeat = max(1, 1000 // names)  # a few operations cannot be timed
+        made = [rows.workload("create", f"{top}-{i}", amount=names, size=0) for i in range(repeat)]
+        lines.setdefault("create", []).append((names, sum(microseconds(m) for m in made) / repeat))
+        settle(cold=True)
+        looked = [rows.workload("stat", f"{top}-{i}", files=names, amount=min(names, 20000), seconds=seconds) for i in range(repeat)]
+        lines.setdefault("stat, cold", []).append((names, sum(microseconds(m) for m in looked) / repeat))
+        settle(cold=True)
+        listed = [rows.workload("list", f"{top}-{i}", amount=1) for i in range(repeat)]
+        lines.setdefault("readdir, cold", []).append((names, sum(microseconds(m) for m in listed) / repeat))
+        gone = [rows.workload("unlink", f"{top}-{i}", files=names, amount=min(names, 5000), seconds=seconds) for i in range(repeat)]
+        lines.setdefault("unlink", []).append((names, sum(microseconds(m) for m in gone) / repeat))
+        say(f"{place.name}: directories of {names:,}")
+    return lines
+
+
+def files(place, sizes, repeat=5):
+    """The same by the length of one sparse file, in MiB: 256 blocks spread over it, each once; medians."""
+    lines = {}
+    for mib in sizes:
+        costs = {}
+        for i in range(repeat):
+            place.new_dir(f"sparse-{mib}-{i}")
+            rows.workload("sparse", place.dir, size=mib << 20)
+            for name, what, cold in (("write 4 KiB, buffered", "randwrite", False), ("write 4 KiB, fdatasync each", "randsync", False),
+                                     ("read 4 KiB, cold", "randread", True)):
+                settle(cold)
+                costs.setdefault(name, []).append(microseconds(rows.workload(what, place.dir, amount=256, files=256)))
+            os.unlink(place.dir / "stream")
+        for name, figures in costs.items():
+            lines.setdefault(name, []).append((mib, statistics.median(figures)))
+    say(f"{place.name}: files up to {sizes[-1]:,} MiB")
+    return lines
+
+
+def threads(place, counts, seconds, files_of_all=3200):
+    """The same by the number of threads that ask at the same time: wall time over operations of all."""
+    lines = {}
+    for count in counts:
+        place.new_dir(f"threads-{count}")
+        each = files_of_all // count
+        for name, what, args in (("create + write 2 KiB + close", "create", {"amount": each * count, "size": 2048}),
+                                 ("open + read + close", "read", {"seconds": seconds, "files": each}),
+                                 ("stat of a new name", "missing", {"seconds": seconds}),
+                                 ("unlink", "unlink", {"files": each})):
+            result = rows.workload(what, place.dir, threads=count, **args)
+            lines.setdefault(name, []).append((count, microseconds(result)))
+    say(f"{place.name}: up to {counts[-1]} threads")
+    return lines
+
+
+def growth(points):
+    """The dearest of the sizes from the second on, over the cheapest of all: 1 is level."""
+    costs = [cost for _, cost in points]
+    return max(costs[1:], default=costs[0]) / min(costs)
