@@ -26,6 +26,7 @@ static unsigned set_bits(int valid, struct stat *want)
     bits |= valid & FUSE_SET_ATTR_SIZE ? SET_SIZE : 0;
     bits |= valid & FUSE_SET_ATTR_ATIME ? SET_ATIME : 0;
     bits |= valid & FUSE_SET_ATTR_MTIME ? SET_MTIME : 0;
+    bits |= valid & FUSE_SET_ATTR_CTIME ? SET_CTIME : 0;
     if (valid & FUSE_SET_ATTR_ATIME_NOW)
         want->st_atim.tv_nsec = UTIME_NOW;
     if (valid & FUSE_SET_ATTR_MTIME_NOW)
@@ -36,7 +37,7 @@ static unsigned set_bits(int valid, struct stat *want)
 static int set_attr(const struct daemon *d, struct node *n, struct stat *want, int valid, struct stat *st)
 {
     unsigned bits = set_bits(valid, want);
-    int r = bits ? node_setattr(n, want, bits, st) : node_getattr(n, st);
+    int r = bits & ~(unsigned)SET_CTIME ? node_setattr(n, want, bits, st) : node_getattr(n, st);
     bool kill = d->kills_priv && (valid & FUSE_SET_ATTR_KILL_SUID) && S_ISREG(node_type(n));
     return !r && kill ? ops_kill_priv(n, st) : r;
 }

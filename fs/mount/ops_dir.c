@@ -69,7 +69,7 @@ static struct node *plus_entry(struct listing *l, const struct dir_entry *de, st
     struct node *child;
     struct stat st;
     *e = (struct fuse_entry_param){.attr = {.st_ino = de->ino, .st_mode = de->type}};
-    if (is_dot(de->name) || node_lookup(l->dir, de->name, &st, &child))
+    if (is_dot(de->name) || node_lookup_listed(l->dir, de, &st, &child))
         return NULL;
     *e = ops_entry(l->req, child, &st);
     return child;

@@ -149,22 +149,40 @@ static int change(struct node *n, const struct stat *want, unsigned valid)
     return r;
 }
 
+static int64_t ns_between(struct timespec a, struct timespec b)
+{
+    return ((int64_t)a.tv_sec - b.tv_sec) * 1000000000 + a.tv_nsec - b.tv_nsec;
+}
+
+/* After each rename, link and unlink the kernel sends mtime and ctime of a file whose data it caches: the
+ * mtime is the one that the file has, the ctime that of the change, which the backing file has got by it. */
+#define SAME_CTIME_NS 100000000
+static bool has_times(struct node *n, const struct stat *want, unsigned valid, struct stat *raw)
+{
+    if (!atomic_exchange(&n->renamed, false) || valid != (SET_MTIME | SET_CTIME) || stat_at(n, raw))
+        return false;
+    int64_t late = ns_between(want->st_ctim, raw->st_ctim);
+    return ns_between(want->st_mtim, raw->st_mtim) == 0 && late < SAME_CTIME_NS && late > -SAME_CTIME_NS;
+}
+
 static int set_attr(struct node *n, const struct stat *want, unsigned valid, struct stat *st)
 {
     struct stat raw;
-    int r = change(n, want, valid);
-    n->meta_dirty = true;
+    int r = 0;
+    if (!has_times(n, want, valid, &raw)) {
+        r = change(n, want, valid);
+        n->meta_dirty = true;
+        /* What "now" was, the backing file tells. */
+        if (!r)
+            r = stat_at(n, &raw);
+    }
     if (r)
         return r;
-    /* What "now" was, the backing file tells. */
-    r = stat_at(n, &raw);
-    if (!r && S_ISREG(n->type) && (valid & SET_MTIME))
+    if (S_ISREG(n->type) && (valid & SET_MTIME))
         file_mtime_set(n, raw.st_mtim);
-    if (!r) {
-        tree_fix_stat(n, &raw);
-        *st = raw;
-    }
-    return r;
+    tree_fix_stat(n, &raw);
+    *st = raw;
+    return 0;
 }
 
 int node_setattr(struct node *n, const struct stat *want, unsigned valid, struct stat *st)

@@ -176,8 +176,6 @@ static int make_dir(const struct entry *e, mode_t mode, struct stat *st, struct 
     struct dirrec d = {0};
     char tmp[TMP_NAME_MAX];
     int fd;
-    if (fstatat(e->fd, e->cn.stored, st, AT_SYMLINK_NOFOLLOW) == 0)
-        return -EEXIST;
     tmp_name(v, tmp);
     randombytes_buf(d.id, ID_BYTES);
     memcpy(d.parent[0], e->id, ID_BYTES);

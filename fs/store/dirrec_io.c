@@ -57,8 +57,7 @@ int record_create(struct volume *v, int fd, const struct dirrec *d, const struct
 {
     uint8_t bytes[DIRREC_BYTES];
     dirrec_encode(d, &keys->names, bytes);
-    int r = small_file_write(v, fd, DIRREC_NAME, bytes, sizeof bytes);
-    return r ? r : dir_fd_sync(v, fd);
+    return small_file_write(v, fd, DIRREC_NAME, bytes, sizeof bytes);
 }
 
 /* Best effort: the record's owner, who may move the directory, keeps it. */

@@ -204,6 +204,7 @@ static int next_entry(struct dir_stream *d, uint64_t cookie, struct dir_entry *o
         d->at += e->d_reclen;
         cookie = d->next = (uint64_t)e->d_off;
         if (plain_name(d, e->d_name, id, out->name)) {
+            strcpy(out->stored, e->d_name);
             out->ino = e->d_ino;
             out->type = DTTOIF(e->d_type);
             out->cookie = cookie;

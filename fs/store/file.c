@@ -545,8 +545,8 @@ void file_fix_stat(struct node *n, struct stat *st)
 
 void file_mtime_set(struct node *n, struct timespec mtime)
 {
-    struct file *f;
-    if (file_get(n, &f))
+    struct file *f = file_peek(n);
+    if (!f) /* then the backing file alone tells it */
         return;
     pthread_rwlock_wrlock(&f->lock);
     f->mtime = mtime;

@@ -204,7 +204,7 @@ static int link_in(struct node *n, struct node *dir, const char *name, struct no
         while (r == -EAGAIN);
     entry_put(&e);
     if (!r) {
-        (*out)->meta_dirty = true;
+        (*out)->meta_dirty = (*out)->renamed = true;
         rotate_moved(*out);
     }
     return r;

@@ -42,6 +42,7 @@ struct node {
     atomic_bool
         data_dirty; /* in-place content may not be on disk, by what was before this node or its file state */
     atomic_bool removed; /* the last link is gone */
+    atomic_bool renamed; /* a name of it came or went: the kernel may set the times that it has already */
 
     /* Directories: the id (loaded at first use) and whether its entries are known durable:
      * changes counts creates, links, renames and removals in it; synced is the count at the last fsync. */

@@ -152,9 +152,9 @@ static void note_changes(struct side *from, struct side *to)
     if (to->e.dir != from->e.dir)
         entry_changed(&to->e);
     if (from->n)
-        from->n->meta_dirty = true;
+        from->n->meta_dirty = from->n->renamed = true;
     if (to->n)
-        to->n->meta_dirty = true;
+        to->n->meta_dirty = to->n->renamed = true;
     if (from->n)
         rotate_moved(from->n);
     if (to->n && !to->n->removed)
@@ -209,6 +209,48 @@ static int rename_sides(struct side *from, struct side *to, unsigned flags)
     return r;
 }
 
+/* ---- the usual rename: of a file, within its directory, to a name that is free ---- */
+
+static bool is_simple(const struct side *from, const struct side *to, unsigned flags)
+{
+    return from->e.dir == to->e.dir && !(flags & RENAME_EXCHANGE) && !to->e.cn.is_long &&
+           !rotate_is_on(from->e.dir->vol);
+}
+
+/* 1: it is another case, and nothing has been done. */
+static int rename_simple_locked(struct side *from, struct side *to)
+{
+    int r = entry_check(&from->e);
+    if (!r)
+        r = look(from);
+    if (r || !from->there || S_ISDIR(from->st.st_mode))
+        return r ? r : from->there ? 1 : -ENOENT;
+    from->n = node_find(from->e.dir->vol, &from->st);
+    r = rename_here(from, to);
+    if (!r)
+        note_changes(from, to);
+    return r == -EEXIST || r == -EINVAL || r == -ENOSYS ? 1 : r;
+}
+
+static int rename_simple(struct side *from, struct side *to)
+{
+    dir_wrlock(from->e.dir);
+    int r = rename_simple_locked(from, to);
+    dir_unlock(from->e.dir);
+    if (!r)
+        tell_files(from, to);
+    if (from->n)
+        node_unref(from->n, 1);
+    from->n = NULL;
+    return r;
+}
+
+static int rename_any(struct side *from, struct side *to, unsigned flags)
+{
+    int r = is_simple(from, to, flags) ? rename_simple(from, to) : 1;
+    return r > 0 ? rename_sides(from, to, flags) : r;
+}
+
 static int rename_names(struct node *dir, const char *name, struct node *newdir, const char *newname,
                         unsigned flags)
 {
@@ -218,7 +260,7 @@ static int rename_names(struct node *dir, const char *name, struct node *newdir,
         return r;
     r = entry_get(newdir, newname, &to.e);
     if (!r) {
-        r = from.e.pd == to.e.pd ? rename_sides(&from, &to, flags) : -EXDEV;
+        r = from.e.pd == to.e.pd ? rename_any(&from, &to, flags) : -EXDEV;
         entry_put(&to.e);
     }
     entry_put(&from.e);

@@ -31,6 +31,9 @@ int crossing_finish(struct crossing *c);
 /* The new link takes the name; its old self, wherever it is now, is replaced or goes by link_remove. */
 int crossing_place_link(struct crossing *c, unsigned flags);
 
+/* Within a directory that is locked, of what is no directory, to a short name that is free, by the word of
+ * the backing filesystem. -EEXIST: it is not free. -EINVAL, -ENOSYS: the filesystem does not say. */
+int rename_here(struct side *from, struct side *to);
 /* Renames without exchange; all locks of directories are held. w: what stood at the target. */
 int rename_plain(struct side *from, struct side *to, struct victim *w);
 int rename_exchange(struct side *from, struct side *to);

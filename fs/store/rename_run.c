@@ -26,7 +26,17 @@ static int place_for(const struct side *what, const struct side *where, struct p
 
 /* ---- to a name that is free, or over what is no directory ---- */
 
-static int move_over(struct side *from, struct side *to)
+static int rename_over(const struct side *from, const struct side *to)
+{
+    return rename_at(from, to, to->there ? 0 : RENAME_NOREPLACE);
+}
+
+static int rename_if_free(const struct side *from, const struct side *to)
+{
+    return renameat2(from->e.fd, from->e.cn.stored, to->e.fd, to->e.cn.stored, RENAME_NOREPLACE) ? -errno : 0;
+}
+
+static int move_by(int (*move)(const struct side *, const struct side *), struct side *from, struct side *to)
 {
     struct volume *v = from->e.dir->vol;
     struct place p;
@@ -34,11 +44,24 @@ static int move_over(struct side *from, struct side *to)
     if (r)
         return r;
     pthread_rwlock_wrlock(&v->tree_lock);
-    r = rename_at(from, to, to->there ? 0 : RENAME_NOREPLACE);
+    r = move(from, to);
     if (!r && from->n)
         p = place_swap(from->n, p);
     pthread_rwlock_unlock(&v->tree_lock);
     place_release(v, &p);
+    return r;
+}
+
+static int move_over(struct side *from, struct side *to)
+{
+    return move_by(rename_over, from, to);
+}
+
+int rename_here(struct side *from, struct side *to)
+{
+    int r = move_by(rename_if_free, from, to);
+    if (!r)
+        long_name_drop(&from->e);
     return r;
 }
 

@@ -109,22 +109,36 @@ int dir_fd_sync(struct volume *v, int fd)
 
 /* ---- entries ---- */
 
-int entry_get(struct node *dir, const char *name, struct entry *e)
+static int entry_enter(struct node *dir, struct entry *e)
 {
     if (!S_ISDIR(dir->type))
         return -ENOTDIR;
     if (dir->removed)
         return -ENOENT;
     int r = node_dir_enter(dir, e->id);
+    e->dir = dir;
     e->pd = atomic_load(&dir->pd);
     e->keys = pd_keys(e->pd);
+    return r ? r : e->keys ? 0 : LFS_ERR_NOKEY;
+}
+
+int entry_get(struct node *dir, const char *name, struct entry *e)
+{
+    int r = entry_enter(dir, e);
     if (!r)
-        r = e->keys ? name_encrypt(&e->keys->names, e->id, name, &e->cn) : LFS_ERR_NOKEY;
-    if (!r)
-        r = node_fd_get(dir, false, &e->fd);
-    if (!r)
-        e->dir = dir;
-    return r;
+        r = name_encrypt(&e->keys->names, e->id, name, &e->cn);
+    return r ? r : node_fd_get(dir, false, &e->fd);
+}
+
+/* The sidecar of a long name has been read for the listing. */
+static int entry_get_listed(struct node *dir, const struct dir_entry *listed, struct entry *e)
+{
+    int r = entry_enter(dir, e);
+    if (r)
+        return r;
+    strcpy(e->cn.stored, listed->stored);
+    e->cn.is_long = false;
+    return node_fd_get(dir, false, &e->fd);
 }
 
 int entry_check(const struct entry *e)
@@ -167,18 +181,15 @@ static int lookup_entry(const struct entry *e, struct stat *st, struct node **ou
     return r ? r : node_obtain(e->dir, st, e->cn.stored, out);
 }
 
-static int lookup(struct node *dir, const char *name, struct stat *st, struct node **out)
+/* Ends the use of e. */
+static int lookup(struct entry *e, struct stat *st, struct node **out)
 {
-    struct entry e;
     struct stat raw;
     struct node *n;
-    int r = entry_get(dir, name, &e);
-    if (r)
-        return r;
-    dir_rdlock(dir);
-    r = lookup_entry(&e, &raw, &n);
-    dir_unlock(dir);
-    entry_put(&e);
+    dir_rdlock(e->dir);
+    int r = lookup_entry(e, &raw, &n);
+    dir_unlock(e->dir);
+    entry_put(e);
     if (r)
         return r;
     tree_fix_stat(n, &raw);
@@ -189,6 +200,20 @@ static int lookup(struct node *dir, const char *name, struct stat *st, struct no
 
 int node_lookup(struct node *dir, const char *name, struct stat *st, struct node **out)
 {
+    struct entry e;
     int r = tree_begin(dir);
-    return r ? r : tree_end(dir->vol, lookup(dir, name, st, out));
+    if (r)
+        return r;
+    r = entry_get(dir, name, &e);
+    return tree_end(dir->vol, r ? r : lookup(&e, st, out));
+}
+
+int node_lookup_listed(struct node *dir, const struct dir_entry *listed, struct stat *st, struct node **out)
+{
+    struct entry e;
+    int r = tree_begin(dir);
+    if (r)
+        return r;
+    r = entry_get_listed(dir, listed, &e);
+    return tree_end(dir->vol, r ? r : lookup(&e, st, out));
 }

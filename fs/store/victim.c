@@ -65,7 +65,7 @@ void victim_settle(const struct entry *e, struct victim *w, int r)
     else if (!r)
         place_clear(w->n, e->dir, e->cn.stored);
     if (!r)
-        w->n->meta_dirty = true;
+        w->n->meta_dirty = w->n->renamed = true;
 }
 
 void victim_put(struct victim *w)

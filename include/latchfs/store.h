@@ -242,8 +242,9 @@ uint64_t node_ino(const struct node *n);
 /* st_size is the plaintext's; st_ino, st_nlink, st_blocks, owner, mode, times as the backing file's. */
 int node_getattr(struct node *n, struct stat *st);
 
-/* valid: SET_* bits. atime/mtime tv_nsec may be UTIME_NOW. With SET_SIZE the file is truncated. */
-enum { SET_MODE = 1, SET_UID = 2, SET_GID = 4, SET_SIZE = 8, SET_ATIME = 16, SET_MTIME = 32 };
+/* valid: SET_* bits. atime/mtime tv_nsec may be UTIME_NOW. With SET_SIZE the file is truncated. SET_CTIME
+ * sets nothing: st_ctim is what the caller has for it. */
+enum { SET_MODE = 1, SET_UID = 2, SET_GID = 4, SET_SIZE = 8, SET_ATIME = 16, SET_MTIME = 32, SET_CTIME = 64 };
 int node_setattr(struct node *n, const struct stat *want, unsigned valid, struct stat *st);
 
 /* All that follow and answer a node give the caller one reference. Names are plaintext, NUL-terminated. */
@@ -268,6 +269,7 @@ int node_readlink(struct node *n, char target[static SYMLINK_PLAIN_MAX + 1]);
 struct dir_stream;
 struct dir_entry {
     char name[NAME_PLAIN_MAX + 1];
+    char stored[NAME_CIPHER_MAX + 1]; /* in the backing directory */
     uint64_t ino;
     mode_t type;     /* S_IFMT bits, 0 if unknown */
     uint64_t cookie; /* position after this entry */
@@ -275,6 +277,8 @@ struct dir_entry {
 int dir_open(struct node *dir, struct dir_stream **out);
 void dir_close(struct dir_stream *d);
 int dir_next(struct dir_stream *d, uint64_t cookie, struct dir_entry *out); /* 1 entry, 0 end, < 0 error */
+/* node_lookup of an entry just listed, which need not be encrypted again. */
+int node_lookup_listed(struct node *dir, const struct dir_entry *e, struct stat *st, struct node **out);
 
 /* Extended attributes, all namespaces but system. ones encrypted; system.posix_acl_* pass through. As
  * getxattr(2): size 0 asks for the length; -ERANGE, -ENODATA. */
