@@ -3,10 +3,13 @@
 #include "latchfs/buf.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
+#include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #define SPIN_NS 50000
 #define CREDIT_MAX 16
@@ -14,6 +17,8 @@
 #define STOP_NS_MIN 10000000
 #define STOP_NS_MAX 1000000000
 #define CALM 1000
+#define LOAD_NS 1000000
+#define LOADS_MAX 3 /* one may catch threads that run for a moment */
 #define NEEDLESS_MAX 8
 #define LOOK_MS 2
 
@@ -79,6 +84,29 @@ static void note_crowd(struct waiter *w, uint64_t now)
     w->calm = 0;
 }
 
+static bool is_loaded(const struct waiter *w)
+{
+    char text[64];
+    long running;
+    ssize_t n = w->load < 0 ? -1 : pread(w->load, text, sizeof text - 1, 0);
+    if (n <= 0)
+        return false;
+    text[n] = '\0';
+    return sscanf(text, "%*s %*s %*s %ld/", &running) == 1 && running > w->processors;
+}
+
+static void look_at_load(struct waiter *w, uint64_t now)
+{
+    if (now - w->looked < LOAD_NS)
+        return;
+    w->looked = now;
+    w->crowded = is_loaded(w) ? w->crowded + 1 : 0;
+    if (w->crowded < LOADS_MAX)
+        return;
+    w->crowded = 0;
+    note_crowd(w, now);
+}
+
 static void note_calm(struct waiter *w)
 {
     if (++w->calm >= CALM)
@@ -89,6 +117,8 @@ static int spin(struct waiter *w, struct fuse_session *se, struct fuse_buf *buf)
 {
     uint64_t now = now_ns(), end = now + SPIN_NS, before;
     int n = -EAGAIN;
+    if (w->credit > 0)
+        look_at_load(w, now);
     if (w->credit <= 0 || now < atomic_load(&w->all->crowded_until) ||
         atomic_exchange(&w->all->spinning, true))
         return n;
@@ -145,6 +175,8 @@ int waiter_init(struct waiter *w, struct waiting *all, int fd, int wake, int don
                        on_wake = {.events = EPOLLIN, .data.fd = wake};
     *w = (struct waiter){.all = all, .fd = fd, .wake = wake, .stop_ns = STOP_NS_MIN};
     w->epoll = epoll_create1(EPOLL_CLOEXEC);
+    w->load = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
+    w->processors = sysconf(_SC_NPROCESSORS_ONLN);
     if (w->epoll < 0 || epoll_ctl(w->epoll, EPOLL_CTL_ADD, done, &on_end) ||
         epoll_ctl(w->epoll, EPOLL_CTL_ADD, wake, &on_wake))
         return -errno;
@@ -155,5 +187,6 @@ void waiter_clear(struct waiter *w)
 {
     if (w->on_duty)
         atomic_fetch_sub(&w->all->on_duty, 1);
+    lfs_close_fd(&w->load);
     lfs_close_fd(&w->epoll);
 }

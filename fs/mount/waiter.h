@@ -1,8 +1,9 @@
 /* How a worker waits for the next request: it spins, sleeps, or goes off duty.
  *
  * A sleeping worker costs each request a wakeup, so a worker spins on the device for a moment while that paid
- * lately. It gives its core away between two looks; where somebody else computes on it, it stops spinning for
- * a while.
+ * lately. It gives its core away between two looks. It stops spinning for a while where somebody else kept
+ * the core then, and where more threads want to run than there are processors: a yield reaches only threads
+ * of its own session or control group.
  *
  * The kernel wakes a sleeping worker for a request although another one spins for it. So a worker that was
  * woken for nothing again and again goes off duty: it leaves the device alone and looks at it now and then,
@@ -27,11 +28,15 @@ struct waiter {
     struct waiting *all;
     int fd;          /* the device, non-blocking */
     int epoll, wake; /* wake: eventfd */
+    int load;        /* /proc/loadavg; -1: not to be had */
+    long processors;
     bool on_duty;
     bool woken;        /* by the device, from the sleep just over */
     unsigned needless; /* such wakeups lately with nothing to do */
     int credit;        /* of spinning: a hit earns it, a miss costs it, and a short sleep earns it back */
     unsigned calm;     /* spins since somebody else wanted the core */
+    uint64_t looked;   /* when at load */
+    unsigned crowded;  /* looks in a row that found too many */
     uint64_t stop_ns;  /* for how long spinning stops the next time that happens */
     uint64_t seen;     /* requests of all at the last look off duty */
 };

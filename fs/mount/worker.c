@@ -267,6 +267,7 @@ static int set_up(struct worker *w)
 static void *run(void *arg)
 {
     struct worker *w = arg;
+    pthread_setname_np(pthread_self(), "worker");
     int r = set_up(w);
     if (r)
         log_error("a worker cannot start: %s", lfs_strerror(r));
