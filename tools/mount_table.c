@@ -132,10 +132,15 @@ pid_t file_lock_holder(const char *path)
     while (f && fgets(line, sizeof line, f)) {
         unsigned major, minor;
         unsigned long long ino;
+        char kind[16];
         int pid;
-        if (sscanf(line, "%*d: FLOCK %*s %*s %d %x:%x:%llu", &pid, &major, &minor, &ino) == 4 &&
-            ino == st.st_ino && major == major(st.st_dev) && minor == minor(st.st_dev) && pid > 0)
+        if (sscanf(line, "%*d: %15s %*s %*s %d %x:%x:%llu", kind, &pid, &major, &minor, &ino) != 5 ||
+            ino != st.st_ino || major != major(st.st_dev) || minor != minor(st.st_dev))
+            continue;
+        if (strcmp(kind, "FLOCK") == 0 && pid > 0)
             found = pid;
+        else if (strcmp(kind, "OFDLCK") == 0 && !found)
+            found = -1;
     }
     if (f)
         fclose(f);

@@ -32,7 +32,8 @@ int mount_point_path(const char *path, char out[static PATH_MAX]);
  * has files open, bash (pid 9) is in it". Returns the number of processes; text is cut to fit. */
 unsigned mount_holders(const char *path, char *text, size_t len);
 
-/* The process with a lock (flock) on a file, by /proc/locks; 0 if none is seen. */
+/* The process with a lock (flock) on a file, by /proc/locks; -1 if only locks of open files are seen, which
+ * name nobody (shared mounts); 0 if none. */
 pid_t file_lock_holder(const char *path);
 
 #endif

@@ -100,11 +100,18 @@ static int say_busy(const char *path)
                         a, cli_quote(mountpoint, b, sizeof b));
     snprintf(journal, sizeof journal, "%s/" JOURNAL_NAME, real);
     pid_t holder = file_lock_holder(journal);
-    if (holder)
+    if (holder > 0)
         return cli_fail(LFS_EXIT_BUSY, "%s: in use by process %d; try again when it has ended", a,
                         (int)holder);
     return cli_fail(LFS_EXIT_BUSY, "%s: in use by a mount or another command; try again when it has ended",
                     a);
+}
+
+/* Shared mounts have these bytes of the journal (docs/FORMAT.md, "Locks"). */
+static bool is_shared(int fd)
+{
+    struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0, .l_len = 3};
+    return fcntl(fd, F_OFD_GETLK, &l) == 0 && l.l_type != F_UNLCK;
 }
 
 int offline_check_free(const char *path)
@@ -112,7 +119,7 @@ int offline_check_free(const char *path)
     AUTO_CLOSE int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     AUTO_CLOSE int fd =
         dir < 0 ? -1 : openat(dir, JOURNAL_NAME, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0 || flock(fd, LOCK_SH | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+    if (fd < 0 || (!is_shared(fd) && (flock(fd, LOCK_SH | LOCK_NB) == 0 || errno != EWOULDBLOCK)))
         return LFS_EXIT_OK;
     return say_busy(path);
 }

@@ -2,14 +2,18 @@
 
 import contextlib
 import errno
-import json
+import fcntl
 import os
-import signal
 
 import pytest
 
 import harness
-from syscalls import pattern, read_file, write_file
+from fsbox import PLAIN
+from syscalls import F_OFD_GETLK, errno_of, ofd_lock, opened, pattern, read_file, write_file
+from volumes import unlock
+
+pytest_plugins = ["fsbox"]
+pytestmark = pytest.mark.skipif(PLAIN, reason="about volumes")
 
 
 @contextlib.contextmanager
@@ -29,8 +33,8 @@ def test_close_to_open(pair):
     for i in range(6):
         here, there = (a, b) if i % 2 else (b, a)
         for size in (5, 4096, 300_000):
-            write_file(here / f"f{size}", pattern(size, i))
-            assert read_file(there / f"f{size}") == pattern(size, i)
+            write_file(here / f"f{size}", pattern(i, size))
+            assert read_file(there / f"f{size}") == pattern(i, size)
     assert sorted(os.listdir(a)) == sorted(os.listdir(b)) == ["f300000", "f4096", "f5"]
 
 
@@ -122,3 +126,95 @@ def test_who_may_mount(volume):
     for other in ("ro", "ignore-journal"):
         r = volume.mount(volume.path.with_name("b"), f"shared,{other}").mount()
         assert r.returncode == harness.USAGE and other in r.err
+
+
+def test_what_needs_the_volume_alone_is_refused(pair):
+    """Clearly, and nothing is left behind by it."""
+    a, b = pair
+    volume = a.volume
+    os.mkdir(a / "d")
+    secret = ["--passphrase-file", volume.passfile]
+    for words in (["freeze", a], ["protect", *secret, a / "d"], ["rotate", "directory", *secret, a],
+                  ["rotate", "data", *secret, a], ["scrub", a]):
+        r = volume.latch(*(os.fspath(w) for w in words), timeout=60)
+        assert r.returncode == harness.BUSY and "shared" in r.err, (words, r)
+    write_file(b / "d/f", b"goes on")
+    assert read_file(a / "d/f") == b"goes on"
+
+
+def test_master_key_and_slots(pair):
+    """What is in latchfs.ini alone may change beside shared mounts."""
+    a, b = pair
+    volume = a.volume
+    volume.latch("rotate", "master", "--passphrase-file", volume.passfile, volume.path).ok()
+    write_file(a / "f", b"after")
+    assert read_file(b / "f") == b"after"
+
+
+def test_lock(pair):
+    """One latch-keyd, so both mounts are locked; what was written before is on the disk, and all goes on afterwards."""
+    a, b = pair
+    volume = a.volume
+    write_file(a / "f", pattern(1, 50_000))
+    with opened(a / "f", os.O_RDWR) as fd:
+        volume.lock("--force").ok()
+        for m in pair:
+            assert errno_of(read_file, m / "f") == errno.ENOKEY
+            assert errno_of(write_file, m / "g", b"g") == errno.ENOKEY
+        assert errno_of(os.pread, fd, 10, 0) == errno.ENOKEY
+        unlock(volume)
+        os.pwrite(fd, b"more", 50_000)
+    assert read_file(b / "f") == pattern(1, 50_000) + b"more"
+
+
+def has_token(volume):
+    """Some mount has its turn."""
+    with opened(volume.path / "latchfs.journal", os.O_RDONLY) as fd:
+        return ofd_lock(fd, fcntl.F_WRLCK, 0, 1, F_OFD_GETLK) != fcntl.F_UNLCK
+
+
+def test_idle_mount_gives_its_turn_back(volume):
+    with volume.mount(volume.path.with_name("a"), "shared") as a:
+        write_file(a / "f", b"f")
+        harness.wait_until(lambda: not has_token(volume), what="the turn to end")
+        # Everything is in place: two pages of journal without a ring.
+        assert os.stat(volume.path / "latchfs.journal").st_size == 8192
+        before = inspect(a)
+        assert read_file(a / "f") == b"f"
+        harness.wait_until(lambda: not has_token(volume), what="the turn to end")
+        # What was only read has left no trace.
+        assert inspect(a) == before
+
+
+def inspect(mount):
+    return read_file(mount.volume.path / "latchfs.journal")
+
+
+def test_the_rest_of_a_dead_mount_is_put_in_place(volume):
+    """By the next mount, shared or not, also when nobody else was there."""
+    for options in ("shared", None):
+        with volume.mount(volume.path.with_name("a"), "shared") as a:
+            with opened(a / "f", os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as fd:
+                for i in range(50):
+                    os.pwrite(fd, pattern(i, 5000), i * 7000)
+                os.fsync(fd)
+            a.crash()
+        with volume.mount(volume.path.with_name("b"), options) as b:
+            data = read_file(b / "f")
+            assert all(data[i * 7000:i * 7000 + 5000] == pattern(i, 5000) for i in range(50))
+
+
+def test_another_namespace(volume):
+    """As from another machine: a process that sees none of the other's mounts."""
+    with volume.mount(volume.path.with_name("a"), "shared") as a:
+        write_file(a / "f", b"from a")
+        os.mkdir(volume.path.with_name("b"))
+        script = f"""
+            {volume.bins.latch} mount --passphrase-file {volume.passfile} -o shared {volume.path} {volume.path.with_name("b")}
+            cat {volume.path.with_name("b")}/f
+            echo -n from b > {volume.path.with_name("b")}/g
+            {volume.bins.latch} umount {volume.path.with_name("b")}
+        """
+        r = harness.run(["unshare", "-m", "sh", "-e", "-c", script], env=volume.keyd.env, timeout=60).ok()
+        assert "from a" in r.out
+        assert read_file(a / "g") == b"from b"
