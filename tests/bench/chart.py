@@ -58,7 +58,7 @@ def bars(title, note, groups):
     """groups: [(heading, [(label, ratio, wanted, met)])], side by side over the same labels. A bar begins at 1: right of it
     latchfs is better. wanted is marked by a tick."""
     labels = list(dict.fromkeys(label for _, entries in groups for label, *_ in entries))
-    left, column, step, top = 300, 270, 22, 74
+    left, column, step, top = 312, 270, 22, 74
     width, height = left + column * len(groups) + 20, top + step * len(labels) + 34
     drawing = Drawing(width, height, title)
     drawing.text(12, 24, title, 16, weight="bold")
@@ -100,18 +100,23 @@ def short(x):
     return f"{x:g}"
 
 
+def mib(x):
+    """1 MiB, 10 GiB"""
+    return f"{x / 1024:g} GiB" if x >= 1024 else f"{x:g} MiB"
+
+
 def panels(title, note, plots):
-    """plots: [(heading, x title, [(line's name, [(x, y)], dash)])], beside each other; all y are µs."""
+    """plots: [(heading, x title, [(line's name, [(x, y)], dash)], label of x)], beside each other; all y are µs."""
     width, height, panel = 30 + 330 * len(plots), 400, 330
     drawing = Drawing(width, height, title)
     drawing.text(12, 24, title, 16, weight="bold")
     drawing.text(12, 42, note, 11, fill="#666666")
-    for i, (heading, x_title, lines) in enumerate(plots):
-        panel_of(drawing, 60 + panel * i, 84, panel - 70, 190, heading, x_title, lines)
+    for i, (heading, x_title, lines, label) in enumerate(plots):
+        panel_of(drawing, 60 + panel * i, 84, panel - 70, 190, heading, x_title, lines, label)
     return drawing.svg()
 
 
-def panel_of(drawing, left, top, width, height, heading, x_title, lines):
+def panel_of(drawing, left, top, width, height, heading, x_title, lines, label=short):
     points = [p for _, line, _ in lines for p in line]
     xs, ys = [p[0] for p in points], [p[1] for p in points]
     y_ticks = ticks(min(ys), max(ys))
@@ -123,7 +128,7 @@ def panel_of(drawing, left, top, width, height, heading, x_title, lines):
         drawing.text(left - 6, y(mark) + 4, short(mark), 10, "end", "#666666")
     for mark in sorted(set(xs)):
         drawing.line(x(mark), top, x(mark), top + height)
-        drawing.text(x(mark), top + height + 15, short(mark), 10, "middle", "#666666")
+        drawing.text(x(mark), top + height + 15, label(mark), 10, "middle", "#666666")
     drawing.text(left + width / 2, top + height + 32, x_title, 11, "middle", "#666666")
     for i, (name, line, dash) in enumerate(lines):
         colour = COLOURS[i % len(COLOURS)]
