@@ -288,7 +288,8 @@ static int load_placed(struct file *f, int fd, const struct stat *st)
         return 0;
     if (f->placed_length < HEADER_BYTES)
         return LFS_ERR_CORRUPT;
-    ssize_t n = io_pread(fd, page, sizeof page, 0);
+    size_t len = f->placed_length < sizeof page ? (size_t)f->placed_length : sizeof page;
+    ssize_t n = io_pread(fd, page, len, 0);
     if (n < (ssize_t)HEADER_BYTES)
         return n < 0 ? (int)n : LFS_ERR_CORRUPT;
     if (sodium_is_zero(page, (size_t)n)) {
