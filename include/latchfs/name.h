@@ -30,12 +30,11 @@ void name_keys_derive(const uint8_t name_key[static LFS_KEY_BYTES], struct name_
 /* 16 + NAME_PLAIN_MAX bytes encoded: at most 362 characters. */
 #define NAME_ENCODED_MAX 362u
 
-/* AES-SIV of any short string (names, xattr names): out gets SIV 16 | ciphertext len. len and ad_len are 1 to
- * SIV_LEN_MAX. ad: one component. Keyed contexts are cached by thread. */
-#define SIV_LEN_MAX 1024u
+/* AES-SIV of any short string (names, xattr names): out gets SIV 16 | ciphertext len. len >= 1. ad: one
+ * component, not empty. Keyed contexts are cached by thread. */
 int siv_seal(const uint8_t key[static SIV_KEY_BYTES], const void *ad, size_t ad_len, const void *in,
              size_t len, uint8_t *out);
-/* in_len is 16 more; out gets in_len - 16 bytes. LFS_ERR_AUTH: out is then zeroed. */
+/* in_len >= 16; out gets in_len - 16 bytes. LFS_ERR_AUTH: out is then zeroed. */
 int siv_open(const uint8_t key[static SIV_KEY_BYTES], const void *ad, size_t ad_len, const uint8_t *in,
              size_t in_len, uint8_t *out);
 
