@@ -81,17 +81,10 @@ static bool begins(const char *s, const char *prefix)
     return strncmp(s, prefix, strlen(prefix)) == 0;
 }
 
-static bool is_b64(const char *s, size_t len)
-{
-    uint8_t raw[NAME_CIPHER_MAX];
-    size_t n;
-    return b64_decode(s, len, raw, &n) == 0;
-}
-
 static enum stored_kind long_kind(const char *hash)
 {
     size_t len = strnlen(hash, NAME_CIPHER_MAX);
-    if (len < HASH_CHARS || !is_b64(hash, HASH_CHARS))
+    if (len < HASH_CHARS || !b64_is_whole(hash, HASH_CHARS))
         return STORED_FOREIGN;
     if (len == HASH_CHARS)
         return STORED_LONG;
@@ -104,7 +97,7 @@ enum stored_kind name_stored_kind(const char *stored)
     if (len > NAME_CIPHER_MAX)
         return STORED_FOREIGN;
     if (!begins(stored, RESERVED_PREFIX))
-        return len >= ENCODED_MIN && is_b64(stored, len) ? STORED_NAME : STORED_FOREIGN;
+        return len >= ENCODED_MIN && b64_is_whole(stored, len) ? STORED_NAME : STORED_FOREIGN;
     if (begins(stored, TMP_PREFIX))
         return STORED_TMP;
     if (begins(stored, LONG_PREFIX))

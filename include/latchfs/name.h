@@ -71,5 +71,6 @@ enum stored_kind name_stored_kind(const char *stored);
  * out of decode has room for len * 3 / 4 bytes. */
 size_t b64_encode(const void *data, size_t len, char *out); /* writes a NUL; returns the length */
 int b64_decode(const char *text, size_t len, uint8_t *out, size_t *out_len);
+bool b64_is_whole(const char *text, size_t len); /* whether decoding would succeed */
 
 #endif

@@ -50,8 +50,11 @@ static void test_b64_is_strict(void **state)
                                       "AA==", "A+AA",  "A/AA", "AA A", "AA\n", "\xc3\xa9zz"};
     uint8_t out[8] = {7};
     size_t n = 99;
-    for (size_t i = 0; i < COUNT(bad); i++)
+    for (size_t i = 0; i < COUNT(bad); i++) {
         assert_int_equal(b64_decode(bad[i], strlen(bad[i]), out, &n), LFS_ERR_CORRUPT);
+        assert_false(b64_is_whole(bad[i], strlen(bad[i])));
+    }
+    assert_true(b64_is_whole("-_8", 3));
     assert_int_equal(b64_decode("AA\0A", 4, out, &n), LFS_ERR_CORRUPT);
     assert_int_equal(n, 99);
     assert_int_equal(out[0], 7);
