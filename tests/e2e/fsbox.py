@@ -35,6 +35,7 @@ def pytest_collection_modifyitems(items):
 
 _WATCHDOG = """
 import os, select, sys
+from pathlib import Path
 limit = None
 while True:
     ready, _, _ = select.select([0], [], [], limit)
