@@ -27,7 +27,7 @@ static void hit_unread(struct look *l, int fd, int err)
 static int authenticate(struct look *l, struct node *n, int fd, struct dirrec *d)
 {
     struct pd *pd = NULL, *none = NULL;
-    int r = record_read(l->c->v, fd, d, &pd);
+    int r = record_read_of(n, fd, d, &pd);
     if (r)
         return r;
     /* So that what is below finds its keys. Where the directory stands is another question, which every

@@ -53,6 +53,14 @@ int record_read(struct volume *v, int fd, struct dirrec *out, struct pd **pd)
     return r;
 }
 
+int record_read_of(struct node *dir, int fd, struct dirrec *out, struct pd **pd)
+{
+    struct volume *v = dir->vol;
+    int r = record_read(v, fd, out, pd);
+    bool foreign = r == LFS_ERR_NOKEY && dir == v->root && pd_root(v) && pd_keys(pd_root(v));
+    return foreign ? LFS_ERR_AUTH : r;
+}
+
 int record_create(struct volume *v, int fd, const struct dirrec *d, const struct pd_keys *keys)
 {
     uint8_t bytes[DIRREC_BYTES];
@@ -138,7 +146,7 @@ static int read_of(struct node *dir, struct dirrec *d, struct pd **pd)
     int fd, r = node_fd_get(dir, false, &fd);
     if (r)
         return r;
-    r = record_read(dir->vol, fd, d, pd);
+    r = record_read_of(dir, fd, d, pd);
     node_fd_put(dir);
     return r;
 }

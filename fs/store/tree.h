@@ -185,6 +185,8 @@ int link_fix_size(int dirfd, const char *stored, struct stat *st);
 int record_claim(struct volume *v, int fd, struct dirrec *out);
 /* Reads and checks it. LFS_ERR_NOKEY if the keys it asks for are not here. */
 int record_read(struct volume *v, int fd, struct dirrec *out, struct pd **pd);
+/* The same for a node's. The root of a volume whose keys are here can't ask for others: LFS_ERR_AUTH. */
+int record_read_of(struct node *dir, int fd, struct dirrec *out, struct pd **pd);
 /* Writes a new directory's record, synced. Its name is no sync of its own: names reach the disk in order, so
  * that the directory's comes after it. */
 int record_create(struct volume *v, int fd, const struct dirrec *d, const struct pd_keys *keys);

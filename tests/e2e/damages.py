@@ -100,6 +100,8 @@ CASES = [
          others={"undecryptable-name", "bad-record", "wrong-directory"}),
     Case("record of the root is rubbish", lambda m: flip(m.path / "latchfs.dir", 0), "bad-record", plain="",
          others={"undecryptable-name", "wrong-directory"}),
+    Case("record of the root asks for other keys", lambda m: flip(m.path / "latchfs.dir", 64), "bad-record", plain="", since="headers",
+         others={"undecryptable-name", "wrong-directory"}),
     Case("record of rubbish", lambda m: flip(m.backing("one") / "latchfs.dir", 0), "bad-record", plain="one"),
     Case("forged record", lambda m: flip(m.backing("one") / "latchfs.dir", 500), "bad-record", plain="one", since="headers"),
     Case("record twice", lambda m: shutil.copy(m.backing("one") / "latchfs.dir", m.backing("two") / "latchfs.dir"), "duplicate-id",

@@ -21,7 +21,7 @@ WOUNDS = 6  # in each round
 
 # What a damaged volume may answer. ENOTCONN and ECONNABORTED would say that the daemon is gone.
 EXPECTED = {errno.EIO, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST, errno.ENODATA, errno.ESTALE,
-            errno.EINVAL, errno.ENXIO, errno.ELOOP, errno.EPERM, errno.EFBIG, errno.EOPNOTSUPP, errno.ENAMETOOLONG}
+            errno.EINVAL, errno.ENXIO, errno.ENOKEY, errno.ELOOP, errno.EPERM, errno.EFBIG, errno.EOPNOTSUPP, errno.ENAMETOOLONG}
 
 
 # ---- wounds ----
