@@ -12,6 +12,7 @@
 #define FLUSH_SECONDS 5u
 #define SEAL_BATCH 1024u /* files; then a checkpoint, so that not too many are dirty at once */
 #define FOREVER INT64_MAX
+#define OTHERS_MS 50 /* the turn goes to the mount that wanted it */
 
 enum work { WORK_END, WORK_CHECKPOINT, WORK_SEAL };
 
@@ -101,7 +102,7 @@ static bool seals_go_on(struct volume *v)
     pthread_mutex_unlock(&v->dirty_lock);
     if (checkpoint)
         make_checkpoint(v);
-    return go && atomic_load(&v->freeze.state) == FREEZE_NONE;
+    return go && atomic_load(&v->freeze.state) == FREEZE_NONE && !share_is_wanted(v);
 }
 
 static void make_seals(struct volume *v)
@@ -115,6 +116,8 @@ static void make_seals(struct volume *v)
         log_warn("sealing files: %s", lfs_strerror(r));
     if (t.sealed == SEAL_BATCH)
         checkpoint_wake(v);
+    if (r == -EINTR && v->share)
+        nanosleep(&(struct timespec){.tv_nsec = OTHERS_MS * 1000000}, NULL);
 }
 
 static void *flusher(void *arg)

@@ -1,6 +1,7 @@
 /* Making, opening and checking seals. */
 #include "fs/store/seal.h"
 #include "fs/store/pd.h"
+#include "fs/store/share.h"
 #include "fs/store/txn.h"
 
 #include "latchfs/io.h"
@@ -247,7 +248,9 @@ int volume_seal_all(struct volume *v)
 void seal_before_lock(struct volume *v, const struct pd *only)
 {
     struct seal_turn t = {.only = only, .before = INT64_MAX, .files = LOCK_FILES, .pages = LOCK_PAGES};
-    turn_now(v, &t); /* what is not sealed now will be another time */
+    if (share_join(v))
+        turn_now(v, &t); /* what is not sealed now will be another time */
+    share_leave(v);
 }
 
 /* ---- opening ---- */
@@ -332,7 +335,9 @@ int seal_check_change(struct file *f)
     if (sodium_is_zero(f->hdr.seal_root, ROOT_BYTES)) /* found out by seal_later.c */
         return say_broken(f);
     struct seal_run *run = seal_run_new(f);
-    bool later = run && seal_is_on(v) && seal_run_reads(run, f) > SEAL_NOW_PAGES && seal_later_begin(f) == 0;
+    /* On a shared volume what was put off would be forgotten with the turn. */
+    bool later = run && seal_is_on(v) && !v->share && seal_run_reads(run, f) > SEAL_NOW_PAGES &&
+                 seal_later_begin(f) == 0;
     int r = !run ? -ENOMEM : later ? 0 : node_fd_get(f->n, false, &fd);
     f->seal_asked = f->seal_asked || later;
     if (!r && !later) {

@@ -83,6 +83,7 @@ int seal_lets_fresh(struct file *f, uint32_t n, bool *fresh);
 /* ---- waiting and sealing ---- */
 
 bool seal_is_wanted(const struct file *f); /* lock held */
+bool seal_waits(struct volume *v);         /* some file does */
 
 /* The node's file waits for a seal from now on. synced: what lies in place is known to be on disk. f: its
  * state, kept for its hashes, or NULL. */

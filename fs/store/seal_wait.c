@@ -124,6 +124,14 @@ void seal_wait_free(struct volume *v)
     }
 }
 
+bool seal_waits(struct volume *v)
+{
+    pthread_mutex_lock(&v->dirty_lock);
+    bool waits = v->seal_waiting > 0;
+    pthread_mutex_unlock(&v->dirty_lock);
+    return waits;
+}
+
 int64_t seal_due(const struct volume *v)
 {
     if (!v->seal_first || atomic_load(&v->read_only) || atomic_load(&v->seal_asked))

@@ -309,6 +309,11 @@ void share_leave(struct volume *v)
     refused = 0;
 }
 
+bool share_is_wanted(const struct volume *v)
+{
+    return v->share && journal_token_wanted(v->journal);
+}
+
 int share_bar(struct volume *v)
 {
     struct share *s = v->share;

@@ -40,6 +40,9 @@ bool share_try_change(struct volume *v);
 
 void share_leave(struct volume *v);
 
+/* Another mount asks for the token: what takes long inside should end. */
+bool share_is_wanted(const struct volume *v);
+
 /* Nothing enters any more (LFS_ERR_NOKEY) until it is unbarred, and the token is gone: for locking the
  * volume. The error of putting in place, after which the token does not come back. */
 int share_bar(struct volume *v);

@@ -113,8 +113,6 @@ static struct volume *volume_alloc(const struct keyset *keys, const struct volum
     pthread_cond_init(&v->flusher_wake, &monotonic);
     pthread_condattr_destroy(&monotonic);
     v->mark = checkpoint_mark_new();
-    if (o->shared)
-        v->opt.seal_seconds = SEAL_NEVER;
     return v;
 }
 
@@ -331,6 +329,8 @@ int volume_close(struct volume *v)
 {
     freeze_end(v);
     checkpoint_stop(v);
+    if (v->share && seal_waits(v))
+        volume_seal_all(v);
     bool ours = !v->opt.read_only && share_stop(v);
     int r = ours ? volume_checkpoint(v) : 0;
     if (!r && ours)

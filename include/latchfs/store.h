@@ -55,7 +55,7 @@ int volume_open(const char *path, const struct keyset *keys, const struct volume
 
 /* A shared volume is changed in turns: every call waits until this mount has the turn, at most 30 s
  * (LFS_ERR_TIMEOUT), and what another mount did in its turn is seen by the calls after it. A node whose inode
- * is gone answers -ESTALE, never with another file. Nothing is sealed. What takes more than one call and
+ * is gone answers -ESTALE, never with another file. What takes more than one call and
  * needs the volume to itself is not for these: freezes, rotations, checks, new protected directories. */
 
 /* Whether what the kernel keeps of a regular file's content is still true: false once after others may have

@@ -10,6 +10,7 @@ import pytest
 import harness
 from fsbox import PLAIN
 from syscalls import F_OFD_GETLK, errno_of, ofd_lock, opened, pattern, read_file, write_file
+from test_seal import GROUP, backing_of, is_sealed, record_offset, write_at
 from volumes import unlock
 
 pytest_plugins = ["fsbox"]
@@ -218,3 +219,24 @@ def test_another_namespace(volume):
         r = harness.run(["unshare", "-m", "sh", "-e", "-c", script], env=volume.keyd.env, timeout=60).ok()
         assert "from a" in r.out
         assert read_file(a / "g") == b"from b"
+
+
+def test_seals(volume):
+    """Whoever finds a file at rest seals it, whoever changes it opens the seal; one that was cut is refused by both."""
+    size = 3 * GROUP
+    with two_mounts(volume, "shared,seal-seconds=1") as (a, b):
+        write_file(a / "f", pattern(1, size))
+        backing = backing_of(volume, a, "f")
+        harness.wait_until(lambda: is_sealed(backing), what="a seal")
+        with opened(b / "f", os.O_RDWR) as fd:
+            os.pwrite(fd, b"changed", size // 2)
+            os.fsync(fd)
+        harness.wait_until(lambda: is_sealed(backing) and not has_token(volume), what="another seal")
+        assert read_file(a / "f")[size // 2:][:7] == b"changed"
+        with opened(a / "f", os.O_RDWR) as fd:
+            os.pwrite(fd, b"again", size // 2)
+    assert is_sealed(backing)
+    with two_mounts(volume) as (a, b):
+        write_at(backing, record_offset(200), bytes(32))
+        for m in (a, b):
+            assert errno_of(read_file, m / "f") == errno.EIO

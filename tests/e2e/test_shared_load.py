@@ -97,12 +97,12 @@ def writer(mount, own, shared, lock, seed, failures):
         raise
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_two_writers(volume, seed):
+@pytest.mark.parametrize("seed,options", [(1, "shared"), (2, "shared,seal-seconds=1")])
+def test_two_writers(volume, seed, options):
     """Each has files of its own, and takes a lock for those of both."""
     models = [Model("own0"), Model("own1"), Model("both")]
     failures, lock = [], threading.Lock()
-    with two_mounts(volume) as pair:
+    with two_mounts(volume, options) as pair:
         for m in models:
             os.mkdir(pair[0] / m.name)
         threads = [threading.Thread(target=writer, args=(pair[i], models[i], models[2], lock, seed * 10 + i, failures))
@@ -158,9 +158,15 @@ def syncer(top):
         p.wait()
 
 
-def wrote(p):
-    lines = p.communicate(timeout=30)[0].split()
-    return int(lines[-1])
+def wait_for_some(p):
+    for _ in range(5):
+        assert p.stdout.readline()
+
+
+def last_of(p):
+    """The last file that it said to be synced; after wait_for_some."""
+    lines = p.stdout.read().split()
+    return int(lines[-1]) if lines else 4
 
 
 def content(i):
@@ -172,15 +178,14 @@ def test_kill_the_holder(volume):
     with volume.mount(volume.path.with_name("b"), "shared") as b, syncer(b / "survivor") as survivor:
         for round_ in range(3):
             with volume.mount(volume.path.with_name("a"), "shared") as a, syncer(a / f"dead{round_}") as p:
-                time.sleep(1.5)
+                wait_for_some(p)
+                time.sleep(0.3)
                 a.crash()
-                last = wrote(p)
-            assert last > 0
+                last = last_of(p)
             look_after(b / f"dead{round_}", last)
+        wait_for_some(survivor)
         survivor.kill()
-        last = wrote(survivor)
-        assert last > 0
-        look_after(b / "survivor", last)
+        look_after(b / "survivor", last_of(survivor))
     with volume.mount() as m:
         look_after(m / "dead0", None)
     check_volume(volume)
