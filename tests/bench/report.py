@@ -49,7 +49,7 @@ def ratio_text(results, backing, row, against):
 def cost_ratio(results, backing, row):
     """Processor time of latchfs for each unit over that of the thriftiest peer; None where it was not measured."""
     ours = results.cost(backing, row, "latchfs")
-    theirs = [c for p in systems.PEERS if (c := results.cost(backing, row, p))]
+    theirs = [c for p in systems.PEERS if not (row.synced and p in systems.UNSYNCED) and (c := results.cost(backing, row, p))]
     return ours / min(theirs) if ours and theirs else None
 
 
@@ -75,6 +75,7 @@ def ratio_table(results, backing, rows):
 
 def figure_table(results, backing, rows, names):
     """Markdown: medians with the least and the most."""
+    names = [n for n in names if n != "gocryptfs_default"]
     out = ["| workload | " + " | ".join(names) + " |", "| --- |" + " --- |" * len(names)]
     for row in rows_of(results, backing, rows):
         cells = [cell(results, backing, row, s) for s in names]
@@ -93,7 +94,7 @@ def terminal(results, rows, names):
     """Plain text: ratios to the best peer first, they matter most."""
     out = []
     for backing in results.rates:
-        out.append(f"\n{backing:45}" + "".join(f"{n:>12}" for n in names) + f"{'/peer':>7}{'/pass':>7}{'/plain':>7}{'cpu/peer':>9}  verdict")
+        out.append(f"\n{backing:45}" + "".join(f"{n[:11]:>12}" for n in names) + f"{'/peer':>7}{'/pass':>7}{'/plain':>7}{'cpu/peer':>9}  verdict")
         for row in rows_of(results, backing, rows):
             found = [targets.compare(results, backing, row, a) for a in ("peer", "passthrough", "plain")]
             cells = "".join(f"{number(results.median(backing, row, n)):>12}" for n in names)

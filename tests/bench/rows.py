@@ -35,6 +35,7 @@ class Row:
     run: Callable
     before: Optional[Callable] = None  # untimed
     cold: bool = False  # caches are dropped first
+    synced: bool = False  # what is written must be on disk
     defaults: bool = False  # run by gocryptfs without options too
     once: bool = False  # before is run in the first round only, its directory stays
 
@@ -105,12 +106,20 @@ def make_names(p, s):
     workload("create", p.root / "names", amount=s.names, seconds=s.names_seconds)
 
 
+def enough(result, s):
+    """A system that made few names is left out: a small directory is another workload."""
+    if result[0] < s.names // 8:
+        raise harness.HarnessError(f"only {result[0]} names were made in the time")
+    return result
+
+
 def list_names(p, s):
+    list_names_once(p, s)
     return workload("list", p.root / "names", seconds=s.seconds)
 
 
 def list_names_once(p, s):
-    return workload("list", p.root / "names", amount=1)
+    return enough(workload("list", p.root / "names", amount=1), s)
 
 
 def stat_names(p, s):
@@ -149,21 +158,21 @@ def timed(call):
 
 
 ROWS = [
-    Row("seq_write", "sequential write, 1 MiB calls, fsync", "MiB/s", seq_write, defaults=True),
+    Row("seq_write", "sequential write, 1 MiB calls, fsync", "MiB/s", seq_write, defaults=True, synced=True),
     Row("seq_read_cold", "sequential read, cold", "MiB/s", lambda p, s: workload("seqread", p.dir), cold=True),
     Row("seq_read_warm", "sequential read, warm", "MiB/s", lambda p, s: workload("seqread", p.dir), before=whole_stream, defaults=True),
     Row("rand_read_cold", "random 4 KiB read, cold", "/s", on_stream("randread"), cold=True),
     Row("rand_read_16", "random 4 KiB read, cold, 16 at a time", "/s", on_stream("randread", threads=16), cold=True),
-    Row("rand_write", "random 4 KiB write, buffered, fsync at the end", "/s", on_stream("randwrite")),
-    Row("rand_write_sync", "random 4 KiB write, fdatasync each", "/s", on_stream("randsync")),
-    Row("append_sync", "append 100 bytes, fdatasync each", "/s", on_stream("append")),
+    Row("rand_write", "random 4 KiB write, buffered, fsync at the end", "/s", on_stream("randwrite"), synced=True),
+    Row("rand_write_sync", "random 4 KiB write, fdatasync each", "/s", on_stream("randsync"), synced=True),
+    Row("append_sync", "append 100 bytes, fdatasync each", "/s", on_stream("append"), synced=True),
     Row("create", "create + write 2 KiB + close", "/s", create_small(2048, "small"), defaults=True),
     Row("read_small", "open + read + close 2 KiB, warm", "/s", in_small("read", passes=True), before=read_all("small"), defaults=True),
     Row("read_16k", "small-file reads (16 KiB), warm", "MiB/s", read_16k, before=make_16k, defaults=True),
     Row("stat_warm", "stat walk, warm", "/s", stat_names_warm, before=stat_names),
     Row("stat_cold", "stat walk, cold", "/s", stat_names, cold=True),
     Row("readdir_cold", "readdir of 100,000 names, cold", "/s", list_names_once, before=make_names, cold=True, once=True),
-    Row("readdir_warm", "readdir of 100,000 names, warm", "/s", list_names, before=list_names_once),
+    Row("readdir_warm", "readdir of 100,000 names, warm", "/s", list_names),
     Row("mix", "four programs at once", "/s", four_at_once),
     Row("rename", "rename", "/s", in_small("rename")),
     Row("unlink", "unlink", "/s", in_small("unlink")),
@@ -174,6 +183,6 @@ ROWS = [
     Row("grep_warm", "grep -r, warm", "s", timed(programs.grep), before=programs.grep),
     Row("git", "git checkout + status", "s", timed(programs.git_checkout), before=programs.git_clone),
     Row("make", "a small make build", "s", timed(programs.make_build), before=programs.make_ready),
-    Row("sqlite_wal", "sqlite, WAL, synchronous=full", "/s", programs.sqlite("wal")),
-    Row("sqlite_rollback", "sqlite, rollback journal, synchronous=full", "/s", programs.sqlite("delete")),
+    Row("sqlite_wal", "sqlite, WAL, synchronous=full", "/s", programs.sqlite("wal"), synced=True),
+    Row("sqlite_rollback", "sqlite, rollback journal, synchronous=full", "/s", programs.sqlite("delete"), synced=True),
 ]

@@ -8,6 +8,7 @@ from runner import say, settle
 
 DIRECTORIES = (10, 1000, 100000, 1000000)
 FILES_MIB = (1, 64, 1024, 10240, 102400)
+MOST_SECONDS = 150  # for making the names of one directory; what is made then is the size
 THREADS = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -22,7 +23,8 @@ def directories(place, sizes, seconds):
     for names in sizes:
         top = place.root / f"names-{names}"
         repeat = max(1, 1000 // names)  # a few operations cannot be timed
-        made = [rows.workload("create", f"{top}-{i}", amount=names, size=0) for i in range(repeat)]
+        made = [rows.workload("create", f"{top}-{i}", amount=names, size=0, seconds=MOST_SECONDS) for i in range(repeat)]
+        names = made[0][0]
         lines.setdefault("create", []).append((names, sum(microseconds(m) for m in made) / repeat))
         settle(cold=True)
         looked = [rows.workload("stat", f"{top}-{i}", files=names, amount=min(names, 20000), seconds=seconds) for i in range(repeat)]

@@ -68,7 +68,7 @@ class Measured:
 
 def best_peer(results, backing, row):
     """(name, median) of the peer that does best in this row; None without one."""
-    found = [(p, results.median(backing, row, p)) for p in systems.PEERS]
+    found = [(p, results.median(backing, row, p)) for p in systems.PEERS if not (row.synced and p in systems.UNSYNCED)]
     found = [(p, m) for p, m in found if m]
     if not found:
         return None
