@@ -61,6 +61,19 @@ static ssize_t read_or_put_off(struct node *n, char *buf, size_t size, uint64_t 
     return got == -EAGAIN && !*later ? file_read(n, buf, size, off) : got;
 }
 
+/* Nobody waits for what comes after the answer, and the kernel may have forgotten the node by then. */
+static void reply_read(fuse_req_t req, struct node *n, const char *buf, size_t got, uint64_t off)
+{
+    bool stream = got > READ_NOW_MAX;
+    if (stream)
+        node_ref(n);
+    fuse_reply_buf(req, buf, got);
+    if (stream) {
+        file_passed(n, off, got);
+        node_unref(n, 1);
+    }
+}
+
 void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
     struct node *n = ops_node(req, ino);
@@ -74,7 +87,7 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
     else if (got < 0)
         ops_reply_err(req, n, (int)got);
     else
-        fuse_reply_buf(req, buf, (size_t)got);
+        reply_read(req, n, buf, (size_t)got, (uint64_t)off);
 }
 
 /* libfuse does not hand this flag on. */

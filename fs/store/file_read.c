@@ -6,6 +6,7 @@
 #include "latchfs/layout.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sodium.h>
 #include <string.h>
 #include <unistd.h>
@@ -338,4 +339,36 @@ ssize_t file_read(struct node *n, void *buf, size_t len, uint64_t off)
 ssize_t file_read_now(struct node *n, void *buf, size_t len, uint64_t off)
 {
     return read_node(n, buf, len, off, true);
+}
+
+#define STREAM_STEP (UINT64_C(4) << 20)
+
+/* Some way behind, because others of the stream's reads may be under way. Not where it would have to be
+ * written first. */
+static void drop_behind(struct file *f, uint64_t step)
+{
+    int fd;
+    if (file_lock_read(f))
+        return;
+    if (f->placed_state == CONTENT_PAGED && !file_is_unsynced(f) && node_fd_get(f->n, false, &fd) == 0) {
+        uint64_t from = layout_data_offset((step - 2) * STREAM_STEP / PAGE_BYTES);
+        uint64_t to = layout_data_offset((step - 1) * STREAM_STEP / PAGE_BYTES);
+        posix_fadvise(fd, (off_t)from, (off_t)(to - from), POSIX_FADV_DONTNEED);
+        node_fd_put(f->n);
+    }
+    file_unlock(f);
+}
+
+void file_passed(struct node *n, uint64_t off, size_t len)
+{
+    uint64_t step = (off + len) / STREAM_STEP;
+    struct file *f;
+    if (step == off / STREAM_STEP || step < 2 || node_enter(n, false))
+        return;
+    f = file_peek(n);
+    if (f) {
+        drop_behind(f, step);
+        file_put(f);
+    }
+    volume_leave(n->vol);
 }

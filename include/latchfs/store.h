@@ -304,6 +304,9 @@ ssize_t file_read(struct node *n, void *buf, size_t len, uint64_t off);
  * all the same where the backing filesystem cannot say (tmpfs, network filesystems), for what is in the
  * journal, and for a file's header. */
 ssize_t file_read_now(struct node *n, void *buf, size_t len, uint64_t off);
+/* For a stream, after each of its reads: whoever has the plaintext in memory needs the ciphertext there no
+ * longer, and the page cache drops what lies some megabytes behind. */
+void file_passed(struct node *n, uint64_t off, size_t len);
 ssize_t file_write(struct node *n, const void *buf, size_t len, uint64_t off);
 ssize_t file_append(struct node *n, const void *buf, size_t len);
 int file_truncate(struct node *n, uint64_t size);

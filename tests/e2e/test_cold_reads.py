@@ -1,11 +1,13 @@
 """Reads of what no page cache has: many at a time, beside changes, over a lock and over an unmount."""
 
+import ctypes
 import errno
+import mmap
 import os
 import random
 import threading
 
-from syscalls import opened, pattern
+from syscalls import opened, pattern, read_file
 
 CHUNK = 4096
 SIZE = 16 << 20
@@ -31,6 +33,18 @@ def make(mount, name="file"):
         os.fsync(fd)
     forget(mount, name)
     return data
+
+
+def resident(path):
+    """Bytes of the file in the page cache."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with opened(path, os.O_RDONLY) as fd, mmap.mmap(fd, 0, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE) as m:
+        here = ctypes.c_char.from_buffer(m)
+        pages = ctypes.create_string_buffer(-(-len(m) // CHUNK))
+        failed = libc.mincore(ctypes.byref(here), ctypes.c_size_t(len(m)), pages)
+        del here
+    assert not failed, os.strerror(ctypes.get_errno())
+    return CHUNK * sum(p & 1 for p in pages.raw)
 
 
 class Readers:
@@ -91,6 +105,21 @@ def test_beside_changes(mnt):
                 os.fsync(fd)
                 forget(mnt, "file")
     assert (r.wrong, r.errors) == ([], [])
+
+
+def test_a_stream_is_not_in_memory_twice(mnt):
+    """Reading 96 MiB leaves its plaintext in memory, and of its ciphertext the end alone."""
+    data = pattern(4, 96 << 20)
+    with opened(mnt / "file", os.O_CREAT | os.O_WRONLY) as fd:
+        os.write(fd, data)
+        os.fsync(fd)
+    forget(mnt, "file")
+    assert read_file(mnt / "file") == data
+    assert resident(mnt / "file") > len(data) * 0.9
+    assert sum(resident(p) for p in backing_files(mnt.volume)) < len(data) / 2
+    with opened(mnt / "file", os.O_RDONLY) as fd:
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    assert read_file(mnt / "file") == data
 
 
 def test_over_a_lock(volume):
