@@ -5,6 +5,7 @@
 #include "fs/mount/control_jobs.h"
 #include "fs/mount/control_path.h"
 #include "fs/mount/freezer.h"
+#include "fs/mount/open_files.h"
 #include "fs/mount/wipe.h"
 #include "latchfs/buf.h"
 #include "latchfs/err.h"
@@ -52,7 +53,7 @@ static int answer_status(struct daemon *d, const struct mountctl_request *q, uin
     st->read_only = volume_is_readonly(d->vol) || d->read_only;
     st->writeback = d->writeback;
     st->mounted_at = (uint64_t)d->since;
-    st->open_files = atomic_load(&d->open_files);
+    st->open_files = open_files_now(d, NULL);
     st->writes = atomic_load(&d->writes);
     st->frozen_until = freezer_until(d->freezer);
     st->replay = d->replay;

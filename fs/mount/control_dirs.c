@@ -2,6 +2,7 @@
 
 #include "fs/mount/control_path.h"
 #include "fs/mount/keys.h"
+#include "fs/mount/open_files.h"
 #include "fs/mount/ops.h"
 #include "latchfs/buf.h"
 #include "latchfs/err.h"
@@ -85,5 +86,8 @@ size_t control_dirs(struct daemon *d, struct pd_status *out, size_t room)
 {
     struct list l = {.out = out, .room = room};
     volume_pd_each(d->vol, add, &l);
+    CLEANUP(open_files_freep) struct open_files *o = open_files_look(d);
+    for (size_t i = 0; i < l.count; i++)
+        out[i].open_files = open_files_count(o, d, out[i].id);
     return l.count;
 }

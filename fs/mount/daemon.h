@@ -34,9 +34,8 @@ struct daemon {
     bool kills_priv;   /* clearing suid, sgid and capabilities is ours (FUSE_HANDLE_KILLPRIV_V2) */
     bool setxattr_ext; /* SETXATTR requests have the longer header */
 
-    _Atomic uint64_t open_files; /* handles of regular files */
-    _Atomic uint64_t writes;     /* WRITE requests so far; the lock procedure waits for it to stand still */
-    _Atomic int refusals;        /* damage or a forgery was seen since keys.c last looked */
+    _Atomic uint64_t writes; /* WRITE requests so far; the lock procedure waits for it to stand still */
+    _Atomic int refusals;    /* damage or a forgery was seen since keys.c last looked */
 
     /* While one protected directory is being locked: WRITE requests for it (lock.c). */
     atomic_bool locking_dir;

@@ -1,6 +1,7 @@
 /* What the keys' thread does to single protected directories: lease and give keys, lock, watch over time. */
 #include "fs/mount/keys_int.h"
 #include "fs/mount/lock.h"
+#include "fs/mount/open_files.h"
 #include "fs/mount/pd_list.h"
 
 #include "latchfs/buf.h"
@@ -125,7 +126,7 @@ void keys_take_all(struct keys *k, bool even_idle)
 
 struct use {              /* of one directory, or of all */
     const uint8_t *pd_id; /* NULL: of all */
-    uint64_t last_use, open_files;
+    uint64_t last_use;
 };
 
 static void add_use(const struct pd_status *st, void *arg)
@@ -133,23 +134,27 @@ static void add_use(const struct pd_status *st, void *arg)
     struct use *u = arg;
     if (u->pd_id && memcmp(u->pd_id, st->id, ID_BYTES) != 0)
         return;
-    u->open_files += st->open_files;
     if (st->last_use > u->last_use)
         u->last_use = st->last_use;
 }
 
-static struct use use_of(const struct keys *k, const uint8_t pd_id[static ID_BYTES])
+static uint64_t last_use_of(const struct keys *k, const uint8_t pd_id[static ID_BYTES])
 {
     struct use u = {.pd_id = keys_is_root(k, pd_id) ? NULL : pd_id};
     volume_pd_each(k->d->vol, add_use, &u);
-    return u;
+    return u.last_use;
+}
+
+static uint64_t open_in(const struct keys *k, const uint8_t pd_id[static ID_BYTES])
+{
+    return open_files_now(k->d, keys_is_root(k, pd_id) ? NULL : pd_id);
 }
 
 unsigned keys_count_open(const struct keys *k, const uint8_t pd_id[static ID_BYTES])
 {
     static const uint8_t zeros[ID_BYTES];
     bool all = memcmp(pd_id, zeros, ID_BYTES) == 0;
-    uint64_t n = use_of(k, all ? k->d->pd_id : pd_id).open_files;
+    uint64_t n = open_in(k, all ? k->d->pd_id : pd_id);
     return n < UINT32_MAX ? (unsigned)n : UINT32_MAX;
 }
 
@@ -166,7 +171,7 @@ static bool still_idle(void *arg)
 {
     const struct idle_lock *ask = arg;
     struct keys *k = ask->k;
-    if (use_of(k, ask->pd_id).open_files > 0 && k->client && keys_take(k, ask->pd_id, NULL) == 0)
+    if (open_in(k, ask->pd_id) > 0 && k->client && keys_take(k, ask->pd_id, NULL) == 0)
         return false;
     if (k->client)
         keyclient_locked_idle(k->client, k->d->volume_id, ask->pd_id);
@@ -260,9 +265,17 @@ static bool is_idle(const struct keys *k, struct lease *l, int64_t now)
 {
     if (!l->held || now < l->idle_at)
         return false;
-    struct use u = use_of(k, l->pd_id);
-    int64_t ago = u.last_use ? ((int64_t)time(NULL) - (int64_t)u.last_use) * 1000 : INT32_MAX;
-    return lease_is_idle(l, ago, u.open_files > 0, now);
+    uint64_t used = last_use_of(k, l->pd_id);
+    int64_t ago = used ? ((int64_t)time(NULL) - (int64_t)used) * 1000 : INT32_MAX;
+    return lease_is_idle(l, lease_used_ago(l, ago), open_in(k, l->pd_id) > 0, now);
+}
+
+/* One look is good for all. */
+static void watch_use(struct keys *k, int64_t now)
+{
+    lock_watch_use(k->d);
+    for (size_t i = 0; i < k->leases.count; i++)
+        lease_watched(&k->leases.items[i], now);
 }
 
 /* The table may move under keys_take, so entries are found anew by index. */
@@ -276,6 +289,8 @@ static void look_after(struct keys *k, size_t i, int64_t now)
         lock_idle(k, l);
     else if (k->client && lease_wants_renewal(l, now))
         renew(k, l);
+    else if (lease_wants_watch(l, now))
+        watch_use(k, now);
 }
 
 static bool grace_is_over(const struct keys *k, int64_t now)

@@ -20,6 +20,7 @@ struct lease {
     int64_t idle_ms;    /* policy's idle time; 0: none */
     int64_t idle_at;    /* when to look whether it is idle */
     int64_t used_at;    /* when it was last seen in use, at least since it is held */
+    int64_t watch_at;   /* when its next use is to be heard of again */
 };
 
 struct leases {
@@ -51,6 +52,14 @@ void lease_end(struct lease *l, bool barred);
 
 bool lease_is_over(const struct lease *l, int64_t now);
 bool lease_wants_renewal(const struct lease *l, int64_t now);
+
+/* Uses that the kernel answers by itself are not heard of, only the first one after a watch began; so watches
+ * begin several times within an idle time. */
+bool lease_wants_watch(const struct lease *l, int64_t now);
+void lease_watched(struct lease *l, int64_t now); /* a watch begins */
+
+/* How long ago the last use may have been, when the last one that was heard of was so long ago. */
+int64_t lease_used_ago(const struct lease *l, int64_t heard_ago_ms);
 
 /* To be called at idle_at. used_ago_ms: how long ago its last use was, in_use: files are open there. True:
  * idle for long enough; else idle_at is the next time to ask. */

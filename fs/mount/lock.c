@@ -3,6 +3,7 @@
 #include "fs/mount/control_check.h"
 #include "fs/mount/control_jobs.h"
 #include "fs/mount/freezer.h"
+#include "fs/mount/open_files.h"
 #include "fs/mount/ops.h"
 #include "fs/mount/wipe.h"
 #include "latchfs/buf.h"
@@ -156,7 +157,7 @@ static int lock_all(struct daemon *d, lock_ask_fn *ask, void *arg, unsigned *hel
         return -ECANCELED;
     r = volume_lock_finish(d->vol);
     int wiped = clean_up(&s);
-    *held = clamp(atomic_load(&d->open_files));
+    *held = clamp(open_files_now(d, NULL));
     return r ? r : wiped;
 }
 
@@ -196,23 +197,10 @@ static void watch_writes(struct daemon *d, const uint8_t pd_id[static ID_BYTES])
     atomic_store(&d->locking_dir, true);
 }
 
-struct open_count {
-    const uint8_t *pd_id;
-    uint64_t files;
-};
-
-static void count_open(const struct pd_status *st, void *arg)
-{
-    struct open_count *c = arg;
-    if (memcmp(st->id, c->pd_id, ID_BYTES) == 0)
-        c->files = st->open_files;
-}
-
 static int lock_one(struct daemon *d, const uint8_t pd_id[static ID_BYTES], lock_ask_fn *ask, void *arg,
                     unsigned *held)
 {
     const struct scope s = {.d = d, .pd_id = pd_id};
-    struct open_count open = {.pd_id = pd_id};
     *held = 0;
     jobs_end(d->jobs, pd_id);
     checks_end(d->checks);
@@ -228,9 +216,18 @@ static int lock_one(struct daemon *d, const uint8_t pd_id[static ID_BYTES], lock
     r = volume_pd_lock_finish(d->vol, pd_id);
     int wiped = clean_up(&s);
     atomic_store(&d->locking_dir, false);
-    volume_pd_each(d->vol, count_open, &open);
-    *held = clamp(open.files);
+    *held = clamp(open_files_now(d, pd_id));
     return r ? r : wiped;
+}
+
+void lock_watch_use(struct daemon *d)
+{
+    const struct scope s = {.d = d};
+    CLEANUP(list_clear) struct node_list l = {0};
+    if (session_expire_names(d->session) == 0)
+        return;
+    each_node(&s, collect, &l);
+    forget_names(&s, &l);
 }
 
 int lock_directory(struct daemon *d, const uint8_t pd_id[static ID_BYTES], lock_ask_fn *ask, void *arg,

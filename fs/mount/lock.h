@@ -19,6 +19,10 @@ int lock_volume(struct daemon *d, lock_ask_fn *ask, void *arg, unsigned *held);
 int lock_directory(struct daemon *d, const uint8_t pd_id[static ID_BYTES], lock_ask_fn *ask, void *arg,
                    unsigned *held);
 
+/* From now on the next use of every name is heard of: the kernel looks it up again. From a thread that serves
+ * no requests. */
+void lock_watch_use(struct daemon *d);
+
 /* A WRITE request for n has come: counts it if n belongs to a directory that is being locked. */
 void lock_note_write(struct daemon *d, struct node *n);
 

@@ -65,8 +65,12 @@ struct fuse_lowlevel_ops ops_table(const struct daemon *d)
     };
     if (!d->want_writeback)
         ops.lseek = op_lseek;
-    if (d->shared)
+    if (d->shared) {
         ops.flush = op_flush;
+    } else {
+        ops.open = op_open_unasked;
+        ops.release = NULL;
+    }
     return ops;
 }
 

@@ -58,7 +58,8 @@ void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size);
 void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name);
 
 /* ---- ops_file.c ---- */
-void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi); /* only of a shared mount */
+void op_open_unasked(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 /* How the file may be used by whoever opens it. */
 void ops_set_caching(const struct daemon *d, struct node *n, struct fuse_file_info *fi);
 void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi); /* only of a shared mount */

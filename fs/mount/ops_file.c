@@ -6,6 +6,13 @@
 #include <errno.h>
 #include <fcntl.h>
 
+/* From this answer on the kernel opens and closes files without asking: what a file needs is loaded when it
+ * is first read or written. */
+void op_open_unasked(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    fuse_reply_err(req, ENOSYS);
+}
+
 /* Where others append too, the kernel does not know where the end is: what a descriptor with O_APPEND writes
  * goes past its cache. */
 static bool is_appender(const struct fuse_file_info *fi)
@@ -22,19 +29,15 @@ void ops_set_caching(const struct daemon *d, struct node *n, struct fuse_file_in
 
 void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    struct daemon *d = ops_daemon(req);
     struct node *n = ops_node(req, ino);
     int r = file_open(n, (fi->flags & O_ACCMODE) != O_RDONLY);
     if (r) {
         ops_reply_err(req, n, r);
         return;
     }
-    ops_set_caching(d, n, fi);
-    atomic_fetch_add(&d->open_files, 1);
-    if (fuse_reply_open(req, fi)) {
-        atomic_fetch_sub(&d->open_files, 1);
+    ops_set_caching(ops_daemon(req), n, fi);
+    if (fuse_reply_open(req, fi))
         file_close(n);
-    }
 }
 
 /* Everything is here already. */
@@ -46,7 +49,6 @@ void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     file_close(ops_node(req, ino));
-    atomic_fetch_sub(&ops_daemon(req)->open_files, 1);
     fuse_reply_err(req, 0);
 }
 
@@ -81,6 +83,7 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
     if (size > REQUEST_BYTES_MAX)
         size = REQUEST_BYTES_MAX;
     bool later;
+    node_note_use(n);
     ssize_t got = read_or_put_off(n, buf, size, (uint64_t)off, &later);
     if (later)
         fuse_reply_none(req);
@@ -129,6 +132,7 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_
     struct node *n = ops_node(req, ino);
     atomic_fetch_add(&d->writes, 1);
     lock_note_write(d, n);
+    node_note_use(n);
     ssize_t put = kill_priv(req, ino, write_kills_priv());
     bool append = fi->fh && (fi->flags & O_APPEND);
     if (put == 0)

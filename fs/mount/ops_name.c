@@ -12,6 +12,7 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
     struct node *dir = ops_node(req, parent), *n;
     struct stat st;
     int r = node_lookup(dir, name, &st, &n);
+    node_note_use(dir);
     if (!r) {
         ops_reply_entry(req, n, &st);
     } else if (r == -ENOENT) {
@@ -41,16 +42,22 @@ void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forg
     fuse_reply_none(req);
 }
 
-/* Opens what was created, and truncates what stood there already. */
-static int open_created(struct node *n, int flags, struct stat *st)
+/* What stood there already, though the kernel did not know it. */
+static int truncate_found(struct node *n, int flags, struct stat *st)
 {
-    int r = file_open(n, (flags & O_ACCMODE) != O_RDONLY);
-    if (!r && (flags & O_TRUNC) && st->st_size > 0) {
-        struct stat want = {.st_size = 0};
-        r = node_setattr(n, &want, SET_SIZE, st);
-        if (r)
-            file_close(n);
-    }
+    struct stat want = {.st_size = 0};
+    return (flags & O_TRUNC) && st->st_size > 0 ? node_setattr(n, &want, SET_SIZE, st) : 0;
+}
+
+/* A shared mount counts who has the file open. */
+static int open_created(const struct daemon *d, struct node *n, int flags, struct stat *st)
+{
+    int r = d->shared ? file_open(n, (flags & O_ACCMODE) != O_RDONLY) : 0;
+    if (r)
+        return r;
+    r = truncate_found(n, flags, st);
+    if (r && d->shared)
+        file_close(n);
     return r;
 }
 
@@ -65,19 +72,18 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
         ops_reply_err(req, dir, r);
         return;
     }
-    r = open_created(n, fi->flags, &st);
+    const struct daemon *d = ops_daemon(req);
+    r = open_created(d, n, fi->flags, &st);
     if (r) {
         ops_reply_err(req, n, r);
         node_unref(n, 1);
         return;
     }
-    struct daemon *d = ops_daemon(req);
     struct fuse_entry_param e = ops_entry(req, n, &st);
     ops_set_caching(d, n, fi);
-    atomic_fetch_add(&d->open_files, 1);
     if (fuse_reply_create(req, &e, fi)) {
-        atomic_fetch_sub(&d->open_files, 1);
-        file_close(n);
+        if (d->shared)
+            file_close(n);
         node_unref(n, 1);
     }
 }

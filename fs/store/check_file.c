@@ -297,6 +297,8 @@ static int check_keyed(struct check *c, const struct check_job *job, struct hits
     int r = volume_enter(c->v, false);
     if (r)
         return r;
+    if (job->head)
+        file_forget_idle(item->n); /* what lies in place is asked, not what was read from there before */
     r = file_get(item->n, &f);
     if (!r && job->head)
         check_head(c, item, f, hits);

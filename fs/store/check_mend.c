@@ -25,6 +25,7 @@ int check_change_file(struct check *c, struct node *n, check_change_fn fn, const
     int r = volume_enter(v, true);
     if (r)
         return r;
+    file_forget_idle(n);
     r = file_get(n, &f);
     if (!r) {
         uint64_t reserved = 0;

@@ -1,4 +1,4 @@
-/* The life of struct file: made, loaded from the backing header, freed. */
+/* Loading struct file from the backing header; keys, times, and what attributes ask of a file. */
 #include "fs/store/file_home.h"
 #include "fs/store/pd.h"
 #include "fs/store/seal.h"
@@ -11,74 +11,6 @@
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
-
-int file_get(struct node *n, struct file **out)
-{
-    pthread_mutex_lock(&n->file_lock);
-    struct file *f = n->file;
-    if (!f && (f = calloc(1, sizeof *f))) {
-        f->n = n;
-        pthread_rwlock_init(&f->lock, NULL);
-        pthread_mutex_init(&f->sync_lock, NULL);
-        pthread_mutex_init(&f->key_lock, NULL);
-        n->file = f;
-    }
-    if (f)
-        f->users++;
-    pthread_mutex_unlock(&n->file_lock);
-    *out = f;
-    return f ? 0 : -ENOMEM;
-}
-
-struct file *file_peek(struct node *n)
-{
-    pthread_mutex_lock(&n->file_lock);
-    struct file *f = n->file;
-    if (f)
-        f->users++;
-    pthread_mutex_unlock(&n->file_lock);
-    return f;
-}
-
-static void file_free(struct file *f)
-{
-    locked_free(f->keys);
-    overlay_clear(&f->ov);
-    rangeset_clear(&f->space);
-    seal_pages_cut(f, 0);
-    seal_later_drop(f);
-    for (int i = 0; i < 3; i++)
-        rangeset_clear(&f->named[i]);
-    if (f->removed_from)
-        node_unref(f->removed_from, 1);
-    pthread_rwlock_destroy(&f->lock);
-    pthread_mutex_destroy(&f->sync_lock);
-    pthread_mutex_destroy(&f->key_lock);
-    free(f);
-}
-
-void file_put(struct file *f)
-{
-    struct node *n = f->n;
-    pthread_mutex_lock(&n->file_lock);
-    bool last = --f->users == 0;
-    if (last) {
-        file_restore_mtime(f); /* before the next user of the node could read the place's */
-        if (file_is_unsynced(f))
-            atomic_store(&n->data_dirty, true); /* a later fsync must not take the file for clean */
-        n->file = NULL;
-    }
-    pthread_mutex_unlock(&n->file_lock);
-    if (last)
-        file_free(f);
-}
-
-void file_drop(struct node *n)
-{
-    if (n->file)
-        file_free(n->file);
-    n->file = NULL;
-}
 
 void file_forget_keys(struct file *f)
 {
@@ -428,7 +360,7 @@ void file_unlock_check(struct file *f, const struct file_look *look)
 int file_lock_mend(struct file *f)
 {
     pthread_rwlock_wrlock(&f->lock);
-    f->mending = true;
+    f->mending = f->transient = true;
     int r = f->loaded ? 0 : is_ahead(f) ? load_ahead(f, false) : load(f, false);
     f->mending = false;
     f->seal_asked = true;
@@ -439,10 +371,23 @@ int file_lock_mend(struct file *f)
     return r;
 }
 
+/* A loaded file that turned up elsewhere since its place was asked (any lock). */
+static int check_place(struct file *f)
+{
+    struct node *n = f->n;
+    if (!atomic_load_explicit(&n->place_unasked, memory_order_relaxed) || f->state == CONTENT_NONE)
+        return 0;
+    atomic_store(&n->place_unasked, false);
+    int r = home_check(n, &f->hdr);
+    if (r)
+        atomic_store(&n->place_unasked, true);
+    return r;
+}
+
 int file_lock_write(struct file *f)
 {
     pthread_rwlock_wrlock(&f->lock);
-    int r = f->loaded ? 0 : file_load(f);
+    int r = f->loaded ? check_place(f) : file_load(f);
     if (r)
         pthread_rwlock_unlock(&f->lock);
     else if (f->untrimmed)
@@ -450,38 +395,37 @@ int file_lock_write(struct file *f)
     return r;
 }
 
-int file_lock_read(struct file *f)
+/* What an earlier life left without a seal gets one some time. */
+static int load_to_read(struct file *f)
 {
-    for (;;) {
-        pthread_rwlock_rdlock(&f->lock);
-        if (f->loaded)
-            return 0;
-        pthread_rwlock_unlock(&f->lock);
-        int r = file_lock_write(f);
-        if (r)
-            return r;
-        pthread_rwlock_unlock(&f->lock);
-    }
-}
-
-/* ---- public ---- */
-
-/* What was left without a seal by an earlier life gets one some time. */
-static int open_file(struct file *f, bool writable)
-{
-    int r = file_lock_read(f);
+    int r = file_lock_write(f);
     if (r)
         return r;
-    if (f->state != CONTENT_NONE && (r = home_check(f->n, &f->hdr)) != 0) {
-        file_unlock(f);
-        return r;
-    }
-    bool seal = writable && seal_is_wanted(f) && !file_is_pending(f);
+    bool seal = seal_is_wanted(f) && !file_is_pending(f);
     file_unlock(f);
     if (seal)
         seal_wait(f->n, f, false);
     return 0;
 }
+
+int file_lock_read(struct file *f)
+{
+    for (;;) {
+        pthread_rwlock_rdlock(&f->lock);
+        if (f->loaded) {
+            int r = check_place(f);
+            if (r)
+                pthread_rwlock_unlock(&f->lock);
+            return r;
+        }
+        pthread_rwlock_unlock(&f->lock);
+        int r = load_to_read(f);
+        if (r)
+            return r;
+    }
+}
+
+/* ---- public ---- */
 
 int file_open(struct node *n, bool writable)
 {
@@ -494,9 +438,11 @@ int file_open(struct node *n, bool writable)
     if (!r)
         r = file_get(n, &f);
     if (!r) {
-        r = open_file(f, writable);
+        r = file_lock_read(f);
         if (r)
             file_put(f);
+        else
+            file_unlock(f);
     }
     if (!r) {
         pd_opened(n);

@@ -1,5 +1,5 @@
-/* struct file: contents of one regular file in memory, from its first use until it is closed and everything
- * of it is in place. Used by file*.c, txn.c, checkpoint.c and replay.c only.
+/* struct file: contents of one regular file in memory, from its first use until everything of it is in place
+ * and it was not used for a while. Used by file*.c, txn.c, checkpoint.c and replay.c only.
  *
  * In place: the bytes of the backing file. Pending: in the journal, seen through the overlay. The only ways
  * to change a file are a transaction (txn.h), fresh data (file_write.c) and the first write of an empty file.
@@ -40,6 +40,8 @@ struct file_keys {
 struct file {
     struct node *n;
     unsigned users; /* guarded by n->file_lock: openers, calls under way, the dirty list */
+    struct file *idle_prev, *idle_next; /* without users (file_idle.c); guarded by vol->idle.lock */
+    bool is_idle;
 
     pthread_rwlock_t lock; /* guards all that follows: read to read content, write to change it, to load it
                               and to put it in place */
@@ -55,6 +57,7 @@ struct file {
     uint64_t placed_chunks; /* no chunk from here on has a record in place */
     bool untrimmed;         /* what the header does not speak of still lies behind the end (trim) */
     bool mending;           /* being loaded by file_lock_mend */
+    bool transient;         /* not to be kept without users */
     bool zero_page;         /* page 0 never reached the disk: the old length is cut at the first write */
     bool sparse;            /* in-place pages may be unallocated although below placed_chunks */
     bool never_synced;      /* born since mount and no fsync asked for yet: prefers fresh space */
@@ -105,7 +108,16 @@ struct file {
 /* The node's file state with one more user; made when there is none. */
 int file_get(struct node *n, struct file **out);
 struct file *file_peek(struct node *n); /* the same if there is one, else NULL */
+
+/* The last user puts the plaintext's mtime back. Files that are loaded stay so for a while without users, the
+ * last FILE_IDLE_MAX of them, so that programs which the store does not see opening them read on at once. */
+#define FILE_IDLE_MAX 256u
 void file_put(struct file *f);
+
+/* Drops the node's file state if nobody uses it: the next one looks at the place. */
+void file_forget_idle(struct node *n);
+/* The same for all files of the volume. */
+void files_forget_idle(struct volume *v);
 
 /* Locks for reading or writing with the header loaded and checked. */
 int file_lock_read(struct file *f);

@@ -25,12 +25,14 @@ static bool names(const struct file_header *h, const uint8_t dir[static ID_BYTES
     return false;
 }
 
-/* The id of the directory of the known place; false if there is none. */
+/* The id of the directory of the known place; false if there is none, or only a grave, which is nobody's
+ * home.
+ */
 static bool home_known(struct node *n, uint8_t id[static ID_BYTES])
 {
     pthread_rwlock_rdlock(&n->vol->tree_lock);
     const struct node *parent = n->parent;
-    bool known = parent && parent->dir_loaded && share_place_holds(n);
+    bool known = parent && parent->dir_loaded && !tmp_is_name(n->stored) && share_place_holds(n);
     if (known)
         memcpy(id, parent->dir_id, ID_BYTES);
     pthread_rwlock_unlock(&n->vol->tree_lock);

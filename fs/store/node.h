@@ -57,6 +57,7 @@ struct node {
     bool moved;                 /* it is in vol->moved; guarded by vol->moved_lock */
     struct seal_waiter *waiter; /* its file waits for a seal; guarded by vol->dirty_lock */
     atomic_bool seal_broken;    /* it was said already */
+    atomic_bool place_unasked;  /* it turned up elsewhere: a loaded file is asked whether it belongs there */
 };
 
 /* ---- the tree gives (node.c, fdcache.c, tree.c) ---- */

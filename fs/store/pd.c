@@ -105,6 +105,13 @@ void pd_touch(struct pd *pd)
         atomic_store_explicit(&pd->last_use, (uint64_t)now.tv_sec, memory_order_relaxed);
 }
 
+void node_note_use(struct node *n)
+{
+    struct pd *pd = atomic_load(&n->pd);
+    if (pd)
+        pd_touch(pd);
+}
+
 void pd_opened(struct node *n)
 {
     struct pd *pd = atomic_load(&n->pd);

@@ -63,6 +63,8 @@ static int set_locked(struct node *n, struct place *p)
 {
     pthread_rwlock_wrlock(&n->vol->tree_lock);
     int r = n->vol->share && is_below(p->parent, n) ? -ESTALE : 0;
+    if (!r && n->parent != p->parent)
+        atomic_store(&n->place_unasked, true);
     if (!r)
         *p = place_swap(n, *p);
     pthread_rwlock_unlock(&n->vol->tree_lock);

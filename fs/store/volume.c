@@ -105,6 +105,7 @@ static struct volume *volume_alloc(const struct keyset *keys, const struct volum
     pthread_rwlock_init(&v->tree_lock, NULL);
     pthread_mutex_init(&v->move_lock, NULL);
     pthread_mutex_init(&v->moved_lock, NULL);
+    pthread_mutex_init(&v->idle.lock, NULL);
     pthread_mutex_init(&v->dirty_lock, NULL);
     pthread_mutex_init(&v->checkpoint_lock, NULL);
     pthread_mutex_init(&v->seal_lock, NULL);
@@ -134,6 +135,7 @@ static void volume_free(struct volume *v)
     pthread_rwlock_destroy(&v->tree_lock);
     pthread_mutex_destroy(&v->move_lock);
     pthread_mutex_destroy(&v->moved_lock);
+    pthread_mutex_destroy(&v->idle.lock);
     pthread_mutex_destroy(&v->dirty_lock);
     pthread_mutex_destroy(&v->checkpoint_lock);
     pthread_mutex_destroy(&v->seal_lock);
@@ -248,6 +250,7 @@ int volume_open(const char *path, const struct keyset *keys, const struct volume
         volume_free(v);
         return r;
     }
+    v->idle.on = true;
     *out = v;
     return 0;
 }

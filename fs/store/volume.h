@@ -58,6 +58,13 @@ struct volume {
     struct node_table *nodes; /* node.c */
     struct fd_cache *fds;     /* fdcache.c */
 
+    struct { /* loaded files without users (file_idle.c) */
+        pthread_mutex_t lock;
+        struct file *newest, *oldest;
+        unsigned count;
+        bool on; /* the volume is open: a file that replay looked at is not kept */
+    } idle;
+
     struct journal *journal;    /* NULL when opened read-only */
     pthread_mutex_t dirty_lock; /* guards the dirty list and the flusher's state */
     struct file *dirty;         /* files with entries, or with in-place data to sync before the tail moves */

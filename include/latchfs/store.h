@@ -160,7 +160,8 @@ struct pd_status {
     uint8_t id[ID_BYTES];
     bool locked;
     uint32_t active, least; /* 0 while locked */
-    uint64_t last_use; /* seconds since 1970 of the last open, create or read of a directory in it; 0: none */
+    uint64_t last_use; /* seconds since 1970 of the last open, create, read of a directory or noted use in it;
+                          0: none */
     uint64_t open_files; /* file_open without file_close */
 };
 void volume_pd_each(struct volume *v, void (*fn)(const struct pd_status *st, void *arg), void *arg);
@@ -178,6 +179,9 @@ int node_pd_id(struct node *n, uint8_t pd_id[static ID_BYTES], bool *top);
  * known.
  */
 int node_known_name(struct node *n, struct node **parent, char name[static NAME_PLAIN_MAX + 1]);
+
+/* What is in n, or stands in the directory n, is used now (last_use). [locked] */
+void node_note_use(struct node *n);
 
 /* Makes an empty directory the top of the protected directory that keys are of (and gives the keys).
  * -ENOTEMPTY; LFS_ERR_MISUSE for the volume's root, or a top already. Durable when it returns. */

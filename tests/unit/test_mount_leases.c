@@ -66,6 +66,18 @@ static void test_idle(void **state)
     assert_true(lease_is_idle(&l, 130000, false, 160000));
 }
 
+/* What the kernel answered by itself since the last watch began was not heard of. */
+static void test_use_may_be_later_than_heard(void **state)
+{
+    struct lease l = {0};
+    lease_begin(&l, 0, 60, 0);
+    assert_int_equal(lease_used_ago(&l, 60000), 60000 - 15001);
+    assert_int_equal(lease_used_ago(&l, 1000), 0);
+    assert_int_equal(lease_used_ago(&l, -5000), -5000);
+    assert_false(lease_is_idle(&l, lease_used_ago(&l, 60000), false, 60000));
+    assert_int_equal(l.idle_at, 75001);
+}
+
 /* A clock that was set back says nothing about use. */
 static void test_use_in_the_future_does_not_count(void **state)
 {
@@ -104,6 +116,13 @@ static void test_next(void **state)
     assert_int_equal(leases_next(&t, true), 100000);
     assert_int_equal(leases_next(&t, false), 300000);
     lease_begin(leases_add(&t, other), 0, 7, 0);
+    assert_int_equal(leases_next(&t, true), 7000 / 4 + 1);
+    for (int64_t now = 0; (now = leases_next(&t, true)) < 7000;) {
+        assert_true(lease_wants_watch(leases_find(&t, other), now));
+        assert_false(lease_wants_watch(leases_find(&t, root), now));
+        lease_watched(leases_find(&t, other), now);
+        lease_watched(leases_find(&t, root), now);
+    }
     assert_int_equal(leases_next(&t, true), 7000);
     lease_end(leases_find(&t, other), false);
     assert_int_equal(leases_next(&t, true), 100000);
@@ -120,6 +139,7 @@ int main(void)
         cmocka_unit_test(test_refused_runs_out),
         cmocka_unit_test(test_without_end),
         cmocka_unit_test(test_idle),
+        cmocka_unit_test(test_use_may_be_later_than_heard),
         cmocka_unit_test(test_use_in_the_future_does_not_count),
         cmocka_unit_test(test_use_before_it_was_held_does_not_count),
         cmocka_unit_test(test_lease_again_keeps_idleness),

@@ -96,6 +96,36 @@ static void test_exchanged_between_directories(void **state)
     }
 }
 
+/* A file that is in memory already does not pass for that. */
+static void test_exchanged_while_loaded(void **state)
+{
+    char a[PATH_MAX], b[PATH_MAX], c;
+    make_dirs();
+    put("a/f", 5);
+    put("b/g", BIG);
+    backing_path("a/f", a);
+    backing_path("b/g", b);
+    struct node *f = must_walk("a/f"), *g = must_walk("b/g"), *n;
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(file_read(f, &c, 1, 0), 1);
+        assert_int_equal(file_read(g, &c, 1, 0), 1);
+        assert_int_equal(renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE), 0);
+        n = must_walk("b/g");
+        assert_ptr_equal(n, f);
+        assert_int_equal(file_read(n, &c, 1, 0), LFS_ERR_AUTH);
+        assert_int_equal(file_read(n, &c, 1, 0), LFS_ERR_AUTH);
+        assert_int_equal(file_write(n, "y", 1, 0), LFS_ERR_AUTH);
+        node_unref(n, 1);
+        assert_int_equal(open_at("a/f"), LFS_ERR_AUTH);
+        assert_int_equal(renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE), 0);
+        assert_int_equal(open_at("a/f"), 0);
+        assert_int_equal(open_at("b/g"), 0);
+    }
+    node_unref(f, 1);
+    node_unref(g, 1);
+    compare_all();
+}
+
 static void test_moved(void **state)
 {
     make_dirs();
@@ -224,6 +254,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         HOME_TEST(test_exchanged_between_directories),
+        HOME_TEST(test_exchanged_while_loaded),
         HOME_TEST(test_moved),
         HOME_TEST(test_linked),
         HOME_TEST(test_one_of_two_names_moves),
