@@ -39,6 +39,20 @@ def test_close_to_open(pair):
     assert sorted(os.listdir(a)) == sorted(os.listdir(b)) == ["f300000", "f4096", "f5"]
 
 
+def test_kept_open(pair):
+    """A descriptor that stays open here does not keep old content from those who open the file anew."""
+    a, b = pair
+    for size in (100, 3000, 40_000, 900_000):
+        name = f"f{size}"
+        write_file(a / name, pattern(0, size))
+        with opened(a / name, os.O_RDWR) as one, opened(b / name, os.O_RDWR) as two:
+            for i in range(1, 5):
+                here, there, fd = (a, b, one) if i % 2 else (b, a, two)
+                assert os.pread(fd, size, 0) == pattern(i - 1, size)
+                write_file(here / name, pattern(i, size))
+                assert read_file(there / name) == pattern(i, size)
+
+
 def test_names(pair):
     """What one mount does to names and attributes the other sees at once: nothing of that is cached."""
     a, b = pair
