@@ -1,4 +1,4 @@
-"""Memory of the daemon: 100,000 cached inodes, and a stream of data."""
+"""Memory of the daemon: idle, with 100,000 cached inodes, and with a stream of data."""
 
 import os
 from pathlib import Path
@@ -13,6 +13,14 @@ def resident(pid):
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     raise AssertionError("no VmHWM")
+
+
+@pytest.mark.heavy
+def test_idle(volume):
+    with volume.mount() as m:
+        assert os.listdir(m.path) == []
+        peak = resident(m.pid)
+    assert peak < 16 * MIB, f"{peak / MIB:.1f} MiB"
 
 
 @pytest.mark.heavy
