@@ -191,7 +191,7 @@ static bool closed_cleanly(const char *volume)
     uint8_t slot[JOURNAL_SUPER_BYTES];
     struct journal_super s, newest = {0};
     snprintf(path, sizeof path, "%s/" JOURNAL_NAME, volume);
-    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     for (unsigned i = 0; fd >= 0 && i < 2; i++)
         if (io_pread(fd, slot, sizeof slot, (uint64_t)i * JOURNAL_SLOT_BYTES) == sizeof slot &&
             journal_super_decode(slot, NULL, &s) == 0 && s.counter >= newest.counter)

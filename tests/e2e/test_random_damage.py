@@ -137,7 +137,7 @@ def use(top, seed):
         for name in refused.of(os.listxattr, path) or [] if st and not stat.S_ISLNK(st.st_mode) else []:
             refused.of(os.getxattr, path, name)
     change(refused, paths, random.Random(seed))
-    refused.of(write_file, os.path.join(top, f"new{seed}"), pattern(1, 100000))
+    refused.of(write_file, os.path.join(top, f"new{seed}"), pattern(1, 100000), os.O_NONBLOCK)  # it may be a named pipe by now
     return len(refused)
 
 
@@ -242,6 +242,24 @@ def test_damaged_while_mounted(filled, seed):
             still_alive(mount)
         mount.umount()
         assert not mount.is_mounted()
+    finally:
+        mount.force_away()
+
+
+def test_a_named_pipe_for_a_journal(filled):
+    """Nothing waits for its other end."""
+    volume, kept = filled
+    restore(volume, kept)
+    mount = volume.mount(check_umount=False)
+    try:
+        mount.mount().ok()
+        write_file(mount / "new", pattern(1, 9000))
+        os.unlink(volume.path / "latchfs.journal")
+        os.mkfifo(volume.path / "latchfs.journal")
+        mount.umount()
+        assert not mount.is_mounted()
+        assert mount.mount().returncode == CORRUPT
+        assert volume.latch("verify", "--passphrase-file", volume.passfile, volume.path).returncode == CORRUPT
     finally:
         mount.force_away()
 
