@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 struct checks;
+struct dir_streams;
 struct freezer;
 struct jobs;
 struct keys;
@@ -24,6 +25,7 @@ struct daemon {
     struct jobs *jobs;
     struct checks *checks;
     struct freezer *freezer;
+    struct dir_streams *streams;
     struct replay_report replay; /* of this mount's start */
     time_t since;
     unsigned connection; /* its number; set before the control socket is there */

@@ -4,6 +4,7 @@
 #include "fs/mount/control.h"
 #include "fs/mount/control_check.h"
 #include "fs/mount/control_jobs.h"
+#include "fs/mount/dir_streams.h"
 #include "fs/mount/freezer.h"
 #include "fs/mount/hooks.h"
 #include "fs/mount/identity.h"
@@ -185,7 +186,7 @@ static int set_up(struct parts *p, const struct options *o)
     if (!r)
         r = open_volume(d, o, set);
     if (!r && (!(d->jobs = jobs_new(d->vol)) || !(d->checks = checks_new(d->vol)) ||
-               !(d->freezer = freezer_new(d))))
+               !(d->freezer = freezer_new(d)) || !(d->streams = dir_streams_new())))
         r = -ENOMEM;
     if (!r)
         r = mount_session(p, o);
@@ -294,6 +295,7 @@ static int take_down(struct parts *p)
     session_free(d->session);
     d->session = NULL;
     freezer_free(d->freezer);
+    dir_streams_free(d->streams);
     if (d->vol)
         r = volume_close(d->vol);
     if (r)

@@ -70,6 +70,8 @@ struct fuse_lowlevel_ops ops_table(const struct daemon *d)
     } else {
         ops.open = op_open_unasked;
         ops.release = NULL;
+        ops.opendir = op_opendir_unasked;
+        ops.releasedir = NULL;
     }
     return ops;
 }

@@ -1,3 +1,4 @@
+#include "fs/mount/dir_streams.h"
 #include "fs/mount/ops.h"
 
 #include "latchfs/err.h"
@@ -46,6 +47,12 @@ void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     handle_free(handle_of(fi));
     fuse_reply_err(req, 0);
+}
+
+/* From this answer on the kernel opens directories without asking. */
+void op_opendir_unasked(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    fuse_reply_err(req, ENOSYS);
 }
 
 /* A reply under construction. plus: entries carry attributes, and a reference each. */
@@ -107,15 +114,38 @@ static void drop_references(const struct listing *l)
     }
 }
 
-static int fill(struct listing *l, struct handle *h, uint64_t cookie)
+/* *cookie: where to begin; goes on to where the next one begins. */
+static int fill(struct listing *l, struct dir_stream *s, uint64_t *cookie)
 {
     struct dir_entry de;
     int r;
-    pthread_mutex_lock(&h->lock);
-    while ((r = dir_next(h->stream, cookie, &de)) > 0 && add_entry(l, &de))
-        cookie = de.cookie;
-    pthread_mutex_unlock(&h->lock);
+    while ((r = dir_next(s, *cookie, &de)) > 0 && add_entry(l, &de))
+        *cookie = de.cookie;
     return r < 0 && l->used == 0 ? r : 0;
+}
+
+static int fill_by_handle(struct listing *l, struct handle *h, uint64_t cookie)
+{
+    pthread_mutex_lock(&h->lock);
+    int r = fill(l, h->stream, &cookie);
+    pthread_mutex_unlock(&h->lock);
+    return r;
+}
+
+/* Who has come to the end comes no more. */
+static int fill_unasked(struct listing *l, struct dir_streams *t, uint64_t cookie)
+{
+    struct dir_stream *s;
+    node_note_use(l->dir);
+    int r = dir_streams_take(t, l->dir, cookie, &s);
+    if (r)
+        return r;
+    r = fill(l, s, &cookie);
+    if (l->used)
+        dir_streams_put(t, l->dir, cookie, s);
+    else
+        dir_close(s);
+    return r;
 }
 
 static void list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, const struct fuse_file_info *fi,
@@ -123,7 +153,9 @@ static void list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, const s
 {
     struct listing l = {.req = req, .dir = ops_node(req, ino), .plus = plus, .buf = session_reply_buffer()};
     l.size = size < REQUEST_BYTES_MAX ? size : REQUEST_BYTES_MAX;
-    int r = fill(&l, handle_of(fi), (uint64_t)off);
+    struct handle *h = handle_of(fi);
+    int r =
+        h ? fill_by_handle(&l, h, (uint64_t)off) : fill_unasked(&l, ops_daemon(req)->streams, (uint64_t)off);
     if (r)
         ops_reply_err(req, l.dir, r);
     else if (fuse_reply_buf(req, l.buf, l.used))

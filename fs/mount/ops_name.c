@@ -1,3 +1,4 @@
+#include "fs/mount/dir_streams.h"
 #include "fs/mount/ops.h"
 
 #include "latchfs/err.h"
@@ -25,8 +26,12 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 static void forget(fuse_req_t req, fuse_ino_t ino, uint64_t count)
 {
-    if (ino != FUSE_ROOT_ID)
-        node_unref(ops_node(req, ino), count);
+    struct node *n = ops_node(req, ino);
+    if (ino == FUSE_ROOT_ID)
+        return;
+    if (S_ISDIR(node_type(n)))
+        dir_streams_drop(ops_daemon(req)->streams, n);
+    node_unref(n, count);
 }
 
 void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
