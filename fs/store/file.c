@@ -19,6 +19,15 @@ void file_forget_keys(struct file *f)
     f->loaded = false;
 }
 
+struct file_keys *file_keys_new(void)
+{
+    static _Atomic uint64_t serials;
+    struct file_keys *keys = locked_alloc(sizeof *keys);
+    if (keys)
+        keys->serial = atomic_fetch_add(&serials, 1) + 1;
+    return keys;
+}
+
 struct file_keys *file_keys_swap(struct file *f, struct file_keys *keys)
 {
     pthread_mutex_lock(&f->key_lock);
@@ -33,7 +42,7 @@ bool file_key_ahead(struct file *f, struct aead *a, struct key_name *name)
     pthread_mutex_lock(&f->key_lock);
     const struct file_keys *keys = f->keys;
     if (keys) {
-        *name = (struct key_name){.epoch = keys->k[0].epoch, .suite = keys->suite};
+        *name = (struct key_name){.serial = keys->serial, .epoch = keys->k[0].epoch, .suite = keys->suite};
         memcpy(name->file_id, keys->file_id, ID_BYTES);
     }
     bool loaded = keys && aead_set_key(a, keys->suite, keys->k[0].content) == 0;
@@ -118,7 +127,7 @@ static int open_keys(struct node *n, const struct file_header *h, struct file_ke
     /* Not LFS_ERR_NOKEY, which says "locked": no key that this directory ever had fits such a header. */
     if (!ours || !dk)
         return LFS_ERR_AUTH;
-    struct file_keys *keys = locked_alloc(sizeof *keys);
+    struct file_keys *keys = file_keys_new();
     uint8_t *file_key = locked_alloc(LFS_KEY_BYTES);
     int newest = header_newest(h), r = keys && file_key ? 0 : -ENOMEM;
     if (!r)
@@ -145,7 +154,7 @@ int file_new_header(struct file *f, enum content_state state, struct file_header
 {
     const struct pd_keys *pd = node_keys(f->n);
     const uint8_t *dk = pd ? dir_key(&pd->set, pd->set.active) : NULL;
-    struct file_keys *keys = locked_alloc(sizeof *keys);
+    struct file_keys *keys = file_keys_new();
     uint8_t *file_key = locked_alloc(LFS_KEY_BYTES);
     int r = !dk ? LFS_ERR_NOKEY : keys && file_key ? 0 : -ENOMEM;
     if (!r) {

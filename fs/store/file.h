@@ -16,15 +16,18 @@
 
 enum content_state { CONTENT_NONE, CONTENT_INLINE, CONTENT_PAGED };
 
-/* What a content key is known by. */
+/* A content key, and what goes with it into a message. The serial tells it from another that bore the same id
+ * and epoch for a moment: a new key whose entry failed. */
 struct key_name {
+    uint64_t serial;
     uint8_t file_id[ID_BYTES];
     uint16_t epoch;
     uint8_t suite;
 };
 
-/* Locked memory. k[0] is of the newest epoch. */
+/* Locked memory (file_keys_new). k[0] is of the newest epoch. */
 struct file_keys {
+    uint64_t serial; /* no other ever has it */
     int count;
     uint8_t file_id[ID_BYTES];
     uint8_t suite;
@@ -150,6 +153,7 @@ static inline uint64_t file_size(const struct file *f)
 const uint8_t *file_content_key(const struct file *f, uint16_t epoch); /* NULL: no such epoch */
 const uint8_t *file_dir_key(const struct file *f, uint32_t version);   /* NULL: none */
 uint32_t file_active_version(const struct file *f);
+struct file_keys *file_keys_new(void); /* empty; locked_free frees; NULL: no memory */
 /* Subkeys of a file key into k[i]; of the newest (i == 0) the header's and the seal's too. */
 void file_derive_keys(struct file_keys *keys, int i, uint16_t epoch, const uint8_t *file_key);
 /* f->keys changes by this only (write lock): returns what it was, the caller's from then on. */
@@ -225,6 +229,8 @@ int file_remember_chunk(struct file *f, uint64_t chunk, const uint8_t record[sta
 void file_note_space(struct file *f, uint64_t lo, uint64_t hi); /* these bytes are allocated */
 void file_note_gap(struct file *f);                             /* there may be bytes that are not */
 void file_cut_space(struct file *f, uint64_t length);           /* from there on none are */
+/* What a cut has taken: of what is pending there, too. Best effort: nobody has used the space since. */
+void file_space_again(struct file *f, int fd, uint64_t lo, uint64_t hi);
 /* Allocates what putting chunks, or the records of one, in place will need, so that it can't fail for want of
  * space later. */
 int file_reserve_pages(struct file *f, int fd, uint64_t first, uint32_t count);

@@ -99,9 +99,12 @@ static int seal_edge(struct piece *p, int fd, struct aead *a, const struct key_n
     return r;
 }
 
-static bool same_key(const struct key_name *a, const struct key_name *b)
+/* What was sealed before the lock is under the key that is the newest now. */
+static bool is_ahead(const struct piece *p, const struct key_name *newest)
 {
-    return a->epoch == b->epoch && a->suite == b->suite && memcmp(a->file_id, b->file_id, ID_BYTES) == 0;
+    const struct file_keys *keys = p->f->keys;
+    return p->ahead_to > p->ahead_from && keys && p->ahead.serial == keys->serial &&
+           p->ahead.epoch == newest->epoch;
 }
 
 int piece_seal(struct piece *p, int fd, const struct file_header *h, const uint8_t *buf, size_t len,
@@ -113,7 +116,7 @@ int piece_seal(struct piece *p, int fd, const struct file_header *h, const uint8
     whole_chunks(p, len, off, &from, &to);
     memcpy(key.file_id, h->file_id, ID_BYTES);
     key.epoch = h->place[header_newest(h)].epoch;
-    bool ahead = p->ahead_to > p->ahead_from && same_key(&p->ahead, &key);
+    bool ahead = is_ahead(p, &key);
     if (ahead && to - from == p->count)
         return h->chunk_writes + p->count >= FILE_MESSAGES_MAX ? -EFBIG : 0;
     p->cipher = thread_scratch();

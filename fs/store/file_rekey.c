@@ -118,7 +118,7 @@ int file_rekey_begin(struct file *f, uint64_t *reserved)
     if (r)
         return r;
     struct file_header h = f->hdr;
-    keys = locked_alloc(sizeof *keys);
+    keys = file_keys_new();
     r = keys ? wrap_places(f, &h) : -ENOMEM;
     if (!r)
         r = second_place(f, &h, keys);

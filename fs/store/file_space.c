@@ -56,6 +56,12 @@ void file_cut_space(struct file *f, uint64_t length)
         rangeset_clear(&f->space);
 }
 
+void file_space_again(struct file *f, int fd, uint64_t lo, uint64_t hi)
+{
+    if (hi > lo && allocate_pages(fd, lo, hi - lo) == 0)
+        file_note_space(f, lo, hi);
+}
+
 int file_reserve_tag_page(struct file *f, int fd, uint64_t chunk)
 {
     uint64_t at = layout_tag_page(chunk);

@@ -70,7 +70,8 @@ static int write_fresh(const struct piece *p, int fd, uint32_t i, uint32_t n)
                                                  : io_pwritev(fd, iov, k, at);
     if (end > p->f->placed_length)
         p->f->placed_length = end;
-    file_note_space(p->f, at, end);
+    if (!r)
+        file_note_space(p->f, at, end);
     p->f->placed_gen++;
     p->f->mtime_touched = true;
     return r;
@@ -147,7 +148,7 @@ static int write_paged(struct piece *p, int fd, const uint8_t *buf, size_t len, 
     int r = piece_seal(p, fd, &h, buf, len, off);
     if (r)
         return r;
-    uint64_t length = f->placed_length;
+    uint64_t length = f->placed_length, reserved_to = f->reserved_to;
     txn_begin(&t, f);
     r = place_runs(p, fd, &t);
     h.chunk_writes += p->count;
@@ -161,6 +162,7 @@ static int write_paged(struct piece *p, int fd, const uint8_t *buf, size_t len, 
         if (f->placed_length > length && io_ftruncate(fd, length) == 0) {
             f->placed_length = length;
             file_cut_space(f, length);
+            file_space_again(f, fd, length, reserved_to);
         }
         return r;
     }
@@ -233,15 +235,17 @@ static int write_some(struct file *f, const uint8_t *buf, size_t *len, uint64_t 
     if (!append)
         piece_seal_ahead(&p, buf, n, at);
     int r = file_lock_write(f);
-    if (r)
-        return r;
-    if (append) {
+    if (!r && append) {
         at = file_size(f);
         n = piece_length(at, *len);
         piece_begin(&p, f, n, at);
     }
-    r = at > FILE_SIZE_MAX || n > FILE_SIZE_MAX - at ? -EFBIG : file_write_piece(&p, buf, n, at, reserved);
-    file_unlock(f);
+    if (!r) {
+        r = at > FILE_SIZE_MAX || n > FILE_SIZE_MAX - at ? -EFBIG
+                                                         : file_write_piece(&p, buf, n, at, reserved);
+        file_unlock(f);
+    }
+    thread_forget_key(); /* that of what was sealed ahead, where something failed before it was needed */
     *len = n;
     return r;
 }

@@ -3,6 +3,7 @@
 #include "fs/store/file_piece.h"
 #include "fs/store/node.h"
 #include "fs/store/volume.h"
+#include "latchfs/secret.h"
 #include "tree_fixture.h"
 
 #define SIZE (20 * PAGE_BYTES)
@@ -108,6 +109,44 @@ static void test_new_key_between(void **state)
     check_both("a");
 }
 
+/* A new file key whose entry could not be written: the next one has the same epoch. */
+static struct file_keys *failed, *before;
+
+static void fail_new_key(struct file *f)
+{
+    uint8_t file_key[LFS_KEY_BYTES];
+    uint16_t epoch = f->keys->k[0].epoch;
+    failed = file_keys_new();
+    assert_non_null(failed);
+    memcpy(failed->file_id, f->hdr.file_id, ID_BYTES);
+    failed->suite = f->hdr.suite;
+    randombytes_buf(file_key, sizeof file_key);
+    file_derive_keys(failed, 0, (uint16_t)(epoch + 1), file_key);
+    before = file_keys_swap(f, failed);
+}
+
+static void other_new_key(struct file *f)
+{
+    file_keys_swap(f, before);
+    new_file_key(f);
+    assert_int_equal(f->keys->k[0].epoch, failed->k[0].epoch);
+}
+
+static void test_failed_key_between(void **state)
+{
+    struct node *n = begun("a");
+    struct file *f;
+    assert_int_equal(file_write(n, data, SIZE, 0), SIZE);
+    randombytes_buf(data + 5000, SIZE - 5000);
+    assert_int_equal(file_get(n, &f), 0);
+    fail_new_key(f);
+    write_around(n, SIZE - 5000, 5000, other_new_key, true);
+    locked_free(failed);
+    file_put(f);
+    node_unref(n, 1);
+    check_both("a");
+}
+
 static void test_first_write_between(void **state)
 {
     struct node *n = begun("a");
@@ -116,11 +155,32 @@ static void test_first_write_between(void **state)
     check_both("a");
 }
 
+/* The thread's context has no key when a write has failed that got one ahead. */
+static void test_failed_lock(void **state)
+{
+    struct node *n = begun("a");
+    struct file *f;
+    struct record rec;
+    assert_int_equal(file_write(n, data, SIZE, 0), SIZE);
+    assert_int_equal(file_get(n, &f), 0);
+    struct content_ad ad = {KIND_CHUNK, f->hdr.suite, 1, f->hdr.file_id, 0};
+    f->hdr.home[0][0] ^= 1;
+    atomic_store(&n->place_unasked, true);
+    assert_int_equal(file_write(n, data, SIZE, 0), LFS_ERR_AUTH);
+    assert_int_equal(record_seal(thread_aead(), &ad, data, PAGE_BYTES, got, &rec), LFS_ERR_MISUSE);
+    f->hdr.home[0][0] ^= 1;
+    file_put(f);
+    check(n);
+    node_unref(n, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_sealed_ahead, volume_setup, volume_teardown),
         cmocka_unit_test_setup_teardown(test_new_key_between, volume_setup, volume_teardown),
+        cmocka_unit_test_setup_teardown(test_failed_key_between, volume_setup, volume_teardown),
+        cmocka_unit_test_setup_teardown(test_failed_lock, volume_setup, volume_teardown),
         cmocka_unit_test_setup_teardown(test_first_write_between, volume_setup, volume_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,6 +3,7 @@
 #include "tree_fixture.h"
 
 #include <sys/syscall.h>
+#include <sys/uio.h>
 
 #define CHUNKS 200u
 
@@ -18,6 +19,16 @@ int fallocate(int fd, int mode, off_t off, off_t len)
         wanted_here = wanted_here || ((uint64_t)off <= wanted && wanted < (uint64_t)(off + len));
     }
     return (int)syscall(SYS_fallocate, fd, mode, off, len);
+}
+
+static bool full; /* nothing can be written in place */
+
+ssize_t pwritev(int fd, const struct iovec *iov, int n, off_t off)
+{
+    if (!full)
+        return syscall(SYS_pwritev, fd, iov, n, off, 0);
+    errno = ENOSPC;
+    return -1;
 }
 
 static void write_chunks(struct node *n, unsigned first, unsigned count)
@@ -102,6 +113,39 @@ static void test_cut(void **state)
     node_unref(n, 1);
 }
 
+static void fail_to_write(struct node *n, unsigned first, unsigned count)
+{
+    full = true;
+    ssize_t r = file_write(n, data, (size_t)count * PAGE_BYTES, (uint64_t)first * PAGE_BYTES);
+    full = false;
+    assert_int_equal(r, -ENOSPC);
+}
+
+/* What could not be written has no space. */
+static void test_failed_gap(void **state)
+{
+    struct node *n = new_file();
+    write_chunks(n, 0, 20);
+    write_chunks(n, 120, 80);
+    fail_to_write(n, 40, 60);
+    assert_int_equal(file_fsync(n, false), 0); /* single chunks go through the journal from here on */
+    assert_true(asks_for(n, 60));
+    node_unref(n, 1);
+}
+
+/* What is pending keeps its space when fresh data behind it is taken back. */
+static void test_failed_behind_pending(void **state)
+{
+    struct node *n = new_file();
+    write_chunks(n, 0, 20);
+    assert_int_equal(file_fsync(n, false), 0);
+    assert_true(asks_for(n, 20));
+    wanted_here = false;
+    fail_to_write(n, 21, 60);
+    assert_true(wanted_here);
+    node_unref(n, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -109,6 +153,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_gaps, volume_setup, volume_teardown),
         cmocka_unit_test_setup_teardown(test_punched, volume_setup, volume_teardown),
         cmocka_unit_test_setup_teardown(test_cut, volume_setup, volume_teardown),
+        cmocka_unit_test_setup_teardown(test_failed_gap, volume_setup, volume_teardown),
+        cmocka_unit_test_setup_teardown(test_failed_behind_pending, volume_setup, volume_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
