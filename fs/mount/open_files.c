@@ -132,13 +132,24 @@ static uint64_t inode_of(const struct open_files *o, const char *pid, const char
     return has(&o->mounts, field(text, "\nmnt_id:")) ? field(text, "\nino:") : 0;
 }
 
+/* What is no file in a tree is left alone: the kernel tells about some of these (epoll) only under a lock
+ * that its owner can make somebody hold for ever. A name that does not fit may be one of the mount's. */
+static bool may_be_file(const char *pid, const char *fd)
+{
+    char path[PATH_ROOM], first = '\0';
+    snprintf(path, sizeof path, "/proc/%s/fd/%s", pid, fd);
+    ssize_t n = readlink(path, &first, 1);
+    return n == 1 ? first == '/' : n < 0 && errno == ENAMETOOLONG;
+}
+
 static void look_at_descriptors(struct open_files *o, const char *pid)
 {
     char path[PATH_ROOM];
     snprintf(path, sizeof path, "/proc/%s/fdinfo", pid);
     DIR *d = opendir(path);
     for (const struct dirent *e; d && (e = readdir(d));) {
-        uint64_t ino = is_number(e->d_name) ? inode_of(o, pid, e->d_name) : 0;
+        bool asked = is_number(e->d_name) && may_be_file(pid, e->d_name);
+        uint64_t ino = asked ? inode_of(o, pid, e->d_name) : 0;
         if (ino)
             add(&o->inodes, ino);
     }
