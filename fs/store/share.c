@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #define WAIT_MS 30000 /* for the token, before a request fails */
 #define TRY_MAX_US 4000
@@ -32,26 +33,41 @@ static int64_t now_ms(void)
 
 /* ---- taking ---- */
 
+/* Locking the volume does not wait for another mount. */
+static bool is_barred(struct share *s)
+{
+    pthread_mutex_lock(&s->lock);
+    bool barred = s->barred;
+    pthread_mutex_unlock(&s->lock);
+    return barred;
+}
+
 static int wait_for_token(const struct volume *v)
 {
     int64_t until = now_ms() + WAIT_MS;
     long us = 100;
     bool asked = false;
     int r;
-    while ((r = journal_token_try(v->journal, &asked)) == LFS_ERR_BUSY && now_ms() < until) {
+    while ((r = journal_token_try(v->journal, &asked)) == LFS_ERR_BUSY && now_ms() < until &&
+           !is_barred(v->share)) {
         nanosleep(&(struct timespec){.tv_nsec = us * 1000}, NULL);
         us = us * 2 < TRY_MAX_US ? us * 2 : TRY_MAX_US;
     }
     journal_token_give_up(v->journal, &asked);
-    return r == LFS_ERR_BUSY ? LFS_ERR_TIMEOUT : r;
+    if (r == LFS_ERR_BUSY)
+        r = is_barred(v->share) ? LFS_ERR_NOKEY : LFS_ERR_TIMEOUT;
+    return r;
 }
 
-/* What a mount that died has left in the journal. */
+/* What a mount that died has left in the journal. A journal without entries may stand for changes that never
+ * go through it, and an fsync here relies on what others did being on disk (share_forget). */
 static int replay(struct volume *v, struct replay_report *report)
 {
     struct replay_report p = {0};
     v->suspect_since = volume_suspect_time(v);
     int r = replay_run(v, &p);
+    if (!r && !p.unclean && syncfs(v->root_fd))
+        r = -errno;
     if (!r)
         r = share_forget(v); /* files that are open here were among those */
     if (!r)
@@ -66,19 +82,23 @@ static int replay(struct volume *v, struct replay_report *report)
     return r;
 }
 
-/* The token is here: is everything as it was left? */
+/* The token is here: is everything as it was left? What could not be found out, or forgotten, is so next
+ * time, though the journal then is as it was read now. */
 static int look_around(struct volume *v, struct replay_report *report)
 {
+    struct share *s = v->share;
     bool changed = true;
     int r = journal_read_again(v->journal, &changed);
-    if (r || (!changed && !journal_ring(v->journal)))
+    s->doubt = s->doubt || r || changed;
+    if (r || (!s->doubt && !journal_ring(v->journal)))
         return r;
     ballast_discard(v);
     r = share_forget(v);
     if (!r && journal_ring(v->journal)) {
         r = replay(v, report);
-        v->share->writable = r == 0;
+        s->writable = r == 0;
     }
+    s->doubt = r != 0;
     return r;
 }
 

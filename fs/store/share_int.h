@@ -18,9 +18,10 @@ struct share {
     pthread_mutex_t lock; /* guards the rest */
     pthread_cond_t changed;
     enum share_state state;
-    unsigned users;   /* threads inside */
-    bool writable;    /* the journal has a ring: something may be changed */
-    bool barred;      /* the volume is locked */
+    unsigned users; /* threads inside */
+    bool doubt;     /* others may have changed something that is not forgotten yet; of who takes the token */
+    bool writable;  /* the journal has a ring: something may be changed */
+    bool barred;    /* the volume is locked */
     int64_t taken_at; /* milliseconds of CLOCK_MONOTONIC */
     int64_t used_at;
     int64_t retry_at; /* giving failed: not before this time again */

@@ -113,8 +113,11 @@ void share_opened(struct node *n)
 
 void share_closed(struct node *n)
 {
-    if (n->vol->share && atomic_fetch_sub(&n->openers, 1) == 1 && !atomic_load(&n->removed) && has_place(n))
-        fd_unpin(n);
+    if (!n->vol->share || atomic_fetch_sub(&n->openers, 1) != 1 || atomic_load(&n->removed) || !has_place(n))
+        return;
+    fd_unpin(n);
+    if (atomic_load(&n->openers)) /* who came meanwhile has found it pinned */
+        fd_pin(n);
 }
 
 /* ---- public ---- */
