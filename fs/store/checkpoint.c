@@ -18,6 +18,8 @@
 #include <unistd.h>
 
 #define SYNC_EACH_MAX 16u /* more files than this are synced by one syncfs */
+/* Rounds that one who finds the journal full waits for. Two or three make room; others may take it first. */
+#define RESERVE_TRIES 40
 
 struct checkpoint_mark {
     struct journal_point begun; /* where the journal stood when the last round began */
@@ -298,7 +300,7 @@ int file_reserve(struct volume *v, uint64_t bytes)
     if (ballast_check(v)) /* space may have come back: a round tries to fill it again */
         checkpoint_run(v, false);
     int r = ballast_check(v) ? ballast_check(v) : -EAGAIN;
-    for (int tries = 0; tries < 6 && r == -EAGAIN; tries++) {
+    for (int tries = 0; tries < RESERVE_TRIES && r == -EAGAIN; tries++) {
         if (atomic_load(&v->pending_chunks) < PENDING_CHUNKS_MAX)
             r = journal_reserve(v->journal, bytes, false);
         if (r != -EAGAIN)
