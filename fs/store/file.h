@@ -229,8 +229,9 @@ int file_remember_chunk(struct file *f, uint64_t chunk, const uint8_t record[sta
 void file_note_space(struct file *f, uint64_t lo, uint64_t hi); /* these bytes are allocated */
 void file_note_gap(struct file *f);                             /* there may be bytes that are not */
 void file_cut_space(struct file *f, uint64_t length);           /* from there on none are */
-/* What a cut has taken: of what is pending there, too. Best effort: nobody has used the space since. */
-void file_space_again(struct file *f, int fd, uint64_t lo, uint64_t hi);
+/* The backing file goes back to this length, which takes what was allocated behind it. That is allocated
+ * again: pending chunks count on it. Best effort. */
+void file_take_back(struct file *f, int fd, uint64_t length);
 /* Allocates what putting chunks, or the records of one, in place will need, so that it can't fail for want of
  * space later. */
 int file_reserve_pages(struct file *f, int fd, uint64_t first, uint32_t count);

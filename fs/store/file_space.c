@@ -56,10 +56,22 @@ void file_cut_space(struct file *f, uint64_t length)
         rangeset_clear(&f->space);
 }
 
-void file_space_again(struct file *f, int fd, uint64_t lo, uint64_t hi)
+static int allocate_behind(int fd, uint64_t length, uint64_t lo, uint64_t hi)
 {
-    if (hi > lo && allocate_pages(fd, lo, hi - lo) == 0)
-        file_note_space(f, lo, hi);
+    lo = lo > length ? lo : length;
+    return lo < hi ? allocate_pages(fd, lo, hi - lo) : 0;
+}
+
+void file_take_back(struct file *f, int fd, uint64_t length)
+{
+    if (io_ftruncate(fd, length))
+        return;
+    f->placed_length = length;
+    int r = f->sparse ? 0 : allocate_behind(fd, length, 0, f->reserved_to);
+    for (size_t i = 0; !r && f->sparse && i < f->space.n; i++)
+        r = allocate_behind(fd, length, f->space.r[i].lo, f->space.r[i].hi);
+    if (r)
+        file_cut_space(f, length);
 }
 
 int file_reserve_tag_page(struct file *f, int fd, uint64_t chunk)

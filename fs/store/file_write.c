@@ -148,7 +148,7 @@ static int write_paged(struct piece *p, int fd, const uint8_t *buf, size_t len, 
     int r = piece_seal(p, fd, &h, buf, len, off);
     if (r)
         return r;
-    uint64_t length = f->placed_length, reserved_to = f->reserved_to;
+    uint64_t length = f->placed_length;
     txn_begin(&t, f);
     r = place_runs(p, fd, &t);
     h.chunk_writes += p->count;
@@ -159,11 +159,8 @@ static int write_paged(struct piece *p, int fd, const uint8_t *buf, size_t len, 
         r = txn_commit(&t, reserved);
     if (r) {
         /* Nothing speaks of the fresh data: the length must not either. */
-        if (f->placed_length > length && io_ftruncate(fd, length) == 0) {
-            f->placed_length = length;
-            file_cut_space(f, length);
-            file_space_again(f, fd, length, reserved_to);
-        }
+        if (f->placed_length > length)
+            file_take_back(f, fd, length);
         return r;
     }
     if (off / PAGE_BYTES > layout_chunks(f->hdr.size))

@@ -9,6 +9,7 @@
 
 static uint8_t data[CHUNKS * PAGE_BYTES];
 static unsigned asked;   /* how often pages were asked for */
+static uint64_t bytes;   /* how many bytes of them */
 static uint64_t wanted;  /* an offset of the backing file ... */
 static bool wanted_here; /* ... and whether one of these calls was about it */
 
@@ -16,6 +17,7 @@ int fallocate(int fd, int mode, off_t off, off_t len)
 {
     if (mode == FALLOC_FL_KEEP_SIZE) {
         asked++;
+        bytes += (uint64_t)len;
         wanted_here = wanted_here || ((uint64_t)off <= wanted && wanted < (uint64_t)(off + len));
     }
     return (int)syscall(SYS_fallocate, fd, mode, off, len);
@@ -146,6 +148,23 @@ static void test_failed_behind_pending(void **state)
     node_unref(n, 1);
 }
 
+/* The same with a gap, which has no space before and gets none. */
+static void test_failed_before_gap(void **state)
+{
+    struct node *n = new_file();
+    write_chunks(n, 0, 20);
+    assert_int_equal(file_fsync(n, false), 0);
+    assert_int_equal(file_truncate(n, sizeof data), 0);
+    assert_true(asks_for(n, 190));
+    wanted_here = false;
+    bytes = 0;
+    fail_to_write(n, 21, 60);
+    assert_true(wanted_here);
+    assert_true(bytes < 40 * PAGE_BYTES);
+    assert_false(asks_for(n, 190));
+    node_unref(n, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -155,6 +174,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_cut, volume_setup, volume_teardown),
         cmocka_unit_test_setup_teardown(test_failed_gap, volume_setup, volume_teardown),
         cmocka_unit_test_setup_teardown(test_failed_behind_pending, volume_setup, volume_teardown),
+        cmocka_unit_test_setup_teardown(test_failed_before_gap, volume_setup, volume_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
