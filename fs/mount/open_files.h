@@ -9,7 +9,8 @@
 
 struct open_files;
 
-/* Looks now; takes some microseconds for each descriptor of each process. NULL: no memory, or no /proc. */
+/* Looks now; takes some microseconds for each descriptor of each process. NULL: no memory, no /proc, or
+ * somebody's process did not let itself be looked at in time. */
 struct open_files *open_files_look(const struct daemon *d);
 void open_files_free(struct open_files *o); /* takes NULL */
 void open_files_freep(struct open_files **o);

@@ -198,7 +198,7 @@ def test_another_mount_namespace_is_counted(volume, workdir):
         volume.unlock().ok()
 
 
-LOOKUP, GETATTR, OPEN, INIT, POLL = 1, 3, 14, 26, 40
+LOOKUP, GETATTR, OPEN, FLUSH, INIT, POLL = 1, 3, 14, 25, 26, 40
 FORGETS = 2, 42
 
 
@@ -216,8 +216,8 @@ def answer_of(opcode, node):
 
 
 @contextlib.contextmanager
-def mute_filesystem(place):
-    """A filesystem that answers everything but POLL; yields an event for when that has come."""
+def mute_filesystem(place, mute):
+    """A filesystem that answers everything but this opcode; yields an event for when that has come."""
     asked, end = threading.Event(), threading.Event()
     dev = os.open("/dev/fuse", os.O_RDWR | os.O_NONBLOCK)
 
@@ -229,7 +229,7 @@ def mute_filesystem(place):
                 request = os.read(dev, 1 << 17)
                 opcode, unique, node = struct.unpack_from("<IQQ", request, 4)
                 body = answer_of(opcode, 2 if opcode == LOOKUP else node)
-                if opcode == POLL:
+                if opcode == mute:
                     asked.set()
                 elif opcode not in FORGETS:
                     os.write(dev, struct.pack("<IiQ", 16 + len(body or b""), 0 if body else -errno.ENOSYS, unique)
@@ -249,20 +249,23 @@ def mute_filesystem(place):
         libc.umount2(os.fsencode(place), 2)
 
 
-def test_a_process_that_cannot_be_looked_into(volume, workdir):
-    """Its epoll descriptor is locked for as long as a filesystem of its own does not answer."""
+@pytest.mark.parametrize("mute,seen,script", [
+    (POLL, 1, "import os, select, sys; select.epoll().register(os.open(sys.argv[1], os.O_RDWR))"),
+    (FLUSH, 0, "import os, sys; fd = os.open(sys.argv[1], os.O_RDWR); os.execv('/bin/true', ['true'])"),
+], ids=["epoll", "exec"])
+def test_a_process_that_cannot_be_looked_into(volume, workdir, mute, seen, script):
+    """Its epoll descriptor or all of it is locked for as long as a filesystem of its own does not answer."""
     place = workdir / "mute"
     place.mkdir()
-    script = "import os, select, sys; select.epoll().register(os.open(sys.argv[1], os.O_RDWR))"
     with volume.mount() as m:
         write_file(m / "f", b"f")
         with opened(m / "f", os.O_RDONLY):
-            with mute_filesystem(place) as asked:
+            with mute_filesystem(place, mute) as asked:
                 p = subprocess.Popen([PYTHON, "-c", script, place / "file"], stderr=subprocess.DEVNULL)
                 assert asked.wait(60)
                 shown = volume.latch("status", "--json", timeout=30).ok().out
             p.wait(timeout=60)
-        assert [x["open_files"] for x in json.loads(shown)["mounts"] if x["volume"] == str(volume.path)] == [1]
+        assert [x["open_files"] for x in json.loads(shown)["mounts"] if x["volume"] == str(volume.path)] == [seen]
 
 
 # ---- idle time ----
