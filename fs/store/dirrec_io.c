@@ -4,8 +4,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sodium.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 /* Guards dir_id while it is being set; readers wait for dir_loaded. */
@@ -61,11 +63,33 @@ int record_read_of(struct node *dir, int fd, struct dirrec *out, struct pd **pd)
     return foreign ? LFS_ERR_AUTH : r;
 }
 
+enum { ORDER_UNKNOWN, ORDER_KEPT, ORDER_NONE };
+
+/* Filesystems that never show a name on the disk without those that were made before it. */
+static int order_below(int fd)
+{
+    static const uint32_t keep[] = {EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC, F2FS_SUPER_MAGIC,
+                                    TMPFS_MAGIC};
+    struct statfs s;
+    for (size_t i = 0; fstatfs(fd, &s) == 0 && i < sizeof keep / sizeof keep[0]; i++)
+        if ((uint32_t)s.f_type == keep[i])
+            return ORDER_KEPT;
+    return ORDER_NONE;
+}
+
+static bool names_keep_order(struct volume *v, int fd)
+{
+    if (atomic_load(&v->order) == ORDER_UNKNOWN)
+        atomic_store(&v->order, order_below(fd));
+    return atomic_load(&v->order) == ORDER_KEPT;
+}
+
 int record_create(struct volume *v, int fd, const struct dirrec *d, const struct pd_keys *keys)
 {
     uint8_t bytes[DIRREC_BYTES];
     dirrec_encode(d, &keys->names, bytes);
-    return small_file_write(v, fd, DIRREC_NAME, bytes, sizeof bytes);
+    int r = small_file_write(v, fd, DIRREC_NAME, bytes, sizeof bytes);
+    return r || names_keep_order(v, fd) ? r : dir_fd_sync(v, fd);
 }
 
 /* Best effort: the record's owner, who may move the directory, keeps it. */

@@ -187,8 +187,8 @@ int record_claim(struct volume *v, int fd, struct dirrec *out);
 int record_read(struct volume *v, int fd, struct dirrec *out, struct pd **pd);
 /* The same for a node's. The root of a volume whose keys are here can't ask for others: LFS_ERR_AUTH. */
 int record_read_of(struct node *dir, int fd, struct dirrec *out, struct pd **pd);
-/* Writes a new directory's record, synced. Its name is no sync of its own: names reach the disk in order, so
- * that the directory's comes after it. */
+/* Writes a new directory's record, synced. Its name is synced where names do not reach the disk in order;
+ * else the directory's comes after it anyhow. */
 int record_create(struct volume *v, int fd, const struct dirrec *d, const struct pd_keys *keys);
 /* Overwrites it, synced if asked. */
 int record_update(struct volume *v, int fd, const struct dirrec *d, const struct pd_keys *keys, bool sync);

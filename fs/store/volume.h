@@ -89,6 +89,7 @@ struct volume {
     int64_t seal_raised;               /* when a turn last raised the journal's generation (seal_lock) */
     _Atomic int seal_asked;            /* who wants to make seals now: the flusher gives way */
     _Atomic uint64_t seal_kept, seals; /* bytes of kept hashes; seals made */
+    atomic_int order;                  /* how names reach the disk below; see dirrec_io.c */
     atomic_bool cannot_peek;           /* reads without waiting are not supported below */
     bool journal_lost;                 /* a new journal was made in place of one that may have had entries */
 
