@@ -249,6 +249,7 @@ def mute_filesystem(place, mute):
         libc.umount2(os.fsencode(place), 2)
 
 
+@pytest.mark.alone  # nor can other mounts look into it
 @pytest.mark.parametrize("mute,seen,script", [
     (POLL, 1, "import os, select, sys; select.epoll().register(os.open(sys.argv[1], os.O_RDWR))"),
     (FLUSH, 0, "import os, sys; fd = os.open(sys.argv[1], os.O_RDWR); os.execv('/bin/true', ['true'])"),

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import harness
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -118,7 +119,7 @@ def test_no_role_no_connection(office):
     c = office.client(user=STRANGER, connect=False)
     assert c.ask("connect", office.socket, "-")[0] == DENIED
     assert c.ask("status")[0] != 0
-    assert any(a["act"] == "connect" and a["uid"] == STRANGER.pw_uid for a in office.audit())
+    harness.wait_until(lambda: any(a["act"] == "connect" and a["uid"] == STRANGER.pw_uid for a in office.audit()), what="the record")
 
 
 def test_refusals_are_on_record(office):

@@ -71,6 +71,7 @@ def test_idle_sleeps(asked):
     assert wakeups(asked.pid) - before < 40
 
 
+@pytest.mark.heavy  # with a sanitizer a request takes longer than the spin
 def test_rare_requests(asked):
     """A request now and then is no reason to spin, nor to look at the device beside."""
     pid = asked.pid
