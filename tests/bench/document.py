@@ -39,7 +39,7 @@ def scaling_chart(found):
 
 def heading(about):
     peers = ", ".join(f"{name} {version}" for name, version in about["peers"].items())
-    return (f"One run of `tests/bench/run {'--quick ' if about['quick'] else ''}--docs`: {about['rounds']} rounds, "
+    return (f"One run of `tests/bench/run {'--quick ' if about['quick'] else ''}--docs`: {about['rounds']} round{'' if about['rounds'] == 1 else 's'}, "
             f"{about['processors']} processors, Linux {about['kernel']}, load before the run {about['load']:.1f}. Compared: {peers}. "
             f"Their options: {OPTIONS}.\n\n"
             "\"/ best peer\" says how many times better latchfs is than the best of the other encrypting filesystems in this row, and which "
@@ -82,9 +82,12 @@ def generated(results, rows, names, costs, scaling, about):
     for backing in results.rates:
         parts += [f"### Ratios {PLACES[backing]}", report.ratio_table(results, backing, rows)]
     parts += ["Warm reads against gocryptfs as it comes, without its option -kernel_cache:", defaults_table(results, rows)]
-    parts += ["### Processor time, memory, mounting", costs_table(costs), "### Growth",
-              "Microseconds for each operation of latchfs on tmpfs; by threads it is the wall time over the operations of all threads.",
-              "![Cost as things grow](scaling.svg)", growth_table(scaling)]
+    if costs:
+        parts += ["### Processor time, memory, mounting", costs_table(costs)]
+    if scaling:
+        parts += ["### Growth",
+                  "Microseconds for each operation of latchfs on tmpfs; by threads it is the wall time over the operations of all threads.",
+                  "![Cost as things grow](scaling.svg)", growth_table(scaling)]
     for backing in results.rates:
         parts += [f"### Figures {PLACES[backing]}", "Medians with the least and the most.", report.figure_table(results, backing, rows, names)]
     return "\n\n".join(parts)
@@ -94,7 +97,8 @@ def write(docs, results, rows, names, costs, scaling, about):
     """docs is the directory; its PERFORMANCE.md has the two markers."""
     docs = Path(docs)
     (docs / "benchmark.svg").write_text(ratio_chart(results, rows))
-    (docs / "scaling.svg").write_text(scaling_chart(scaling))
+    if scaling:
+        (docs / "scaling.svg").write_text(scaling_chart(scaling))
     text = (docs / "PERFORMANCE.md").read_text()
     before, rest = text.split(BEGIN, 1)
     after = rest.split(END, 1)[1]
