@@ -23,8 +23,13 @@ CALL = re.compile(r"^(\d+) +(?:<\.\.\. )?(\w+)(\(| resumed)(.*)")
 ASYNCHRONOUS = {"FORGET", "BATCH_FORGET", "INTERRUPT"}
 
 # How a worker waits, and how the allocator grows.
-BESIDE = {"epoll_wait", "epoll_ctl", "sched_yield", "clock_gettime", "restart_syscall", "futex", "mprotect", "mmap",
-          "munmap", "brk", "madvise"}
+BESIDE = {"epoll_wait", "epoll_ctl", "io_uring_enter", "sched_yield", "clock_gettime", "restart_syscall", "futex",
+          "mprotect", "mmap", "munmap", "brk", "madvise"}
+
+# What a worker receives requests from and answers to, is woken by, and asks whether to spin: how often it does is
+# a matter of time, not of operations.
+WAITED_ON = ("/fuse", "/proc/loadavg", "[eventfd]")
+ON_THEM = {"read", "readv", "pread64", "preadv", "write", "writev"}
 
 # Newer than strace may be.
 NUMBERED = {"syscall_0x1c4": "fchmodat2"}
@@ -63,12 +68,12 @@ def workers(pid):
     return {int(t.name) for t in tasks if (t / "comm").read_text().strip() == "worker"}
 
 
-def device_descriptors(pid):
-    """The numbers of a process's descriptors of /dev/fuse."""
+def waiting_descriptors(pid):
+    """The numbers of a process's descriptors of what workers wait on."""
     found = set()
     for fd in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(OSError):
-            if os.readlink(fd).endswith("/fuse"):
+            if os.readlink(fd).endswith(WAITED_ON):
                 found.add(int(fd.name))
     return found
 
@@ -77,8 +82,8 @@ class Calls:
     """strace on a daemon. What its other threads do, on their own time, does not count."""
 
     def __init__(self, pid):
-        self.workers, self.devices = workers(pid), device_descriptors(pid)
-        assert self.workers and self.devices
+        self.workers, self.waiting = workers(pid), waiting_descriptors(pid)
+        assert self.workers and self.waiting
         self.file = Path(tempfile.mktemp(prefix="latchfs-strace-"))
         self.process = subprocess.Popen([shutil.which("strace"), "-f", "-q", "-s", "0", "-o", self.file, "-p", str(pid)],
                                         stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -94,7 +99,7 @@ class Calls:
         self.from_byte = self.file.stat().st_size
 
     def stop(self):
-        """System calls since start, by name; not those on the device itself."""
+        """System calls since start, by name; not those that receive, answer and wait."""
         time.sleep(0.1)
         with open(self.file, encoding="utf-8", errors="replace") as f:
             f.seek(self.from_byte)
@@ -110,7 +115,7 @@ class Calls:
         if name in BESIDE:
             return False
         first = arguments.split(",")[0].split(")")[0].split(" ")[0]
-        return not (name in ("read", "writev", "readv", "write") and first.isdigit() and int(first) in self.devices)
+        return not (name in ON_THEM and first.isdigit() and int(first) in self.waiting)
 
     def close(self):
         self.process.send_signal(signal.SIGINT)
