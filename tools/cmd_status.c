@@ -73,20 +73,20 @@ static void put_replay(const struct replay_report *r)
 /* The protected directories as the mount has them; what it does not tell in time is left out. */
 static void put_dirs(const char *socket_path)
 {
-    AUTO_FREE struct pd_status *dirs = calloc(MOUNTCTL_DIRS_MAX, sizeof *dirs);
+    AUTO_FREE struct mount_dir *dirs = calloc(MOUNTCTL_DIRS_MAX, sizeof *dirs);
     size_t count = 0;
     char id[2 * ID_BYTES + 1];
     if (!dirs || mountctl_dirs(socket_path, dirs, MOUNTCTL_DIRS_MAX, &count))
         count = 0;
     printf(",\"directories\":[");
     for (size_t i = 0; i < count; i++) {
-        id_to_hex(dirs[i].id, id);
+        id_to_hex(dirs[i].pd.id, id);
         printf("%s{", i ? "," : "");
         put_string("id", id);
-        put_bool("locked", dirs[i].locked);
-        put_number("active", dirs[i].active);
-        put_number("least", dirs[i].least);
-        put_number("last_use", dirs[i].last_use);
+        put_bool("locked", dirs[i].pd.locked);
+        put_number("active", dirs[i].pd.active);
+        put_number("least", dirs[i].pd.least);
+        put_number("last_use", dirs[i].pd.last_use);
         put_number("open_files", dirs[i].open_files);
         putchar('}');
     }

@@ -125,14 +125,14 @@ void target_to_top(struct target *t)
 
 bool target_dir_in_mount(const struct target *t, struct pd_status *out)
 {
-    struct pd_status dirs[MOUNTCTL_DIRS_MAX];
+    struct mount_dir dirs[MOUNTCTL_DIRS_MAX];
     size_t count = 0;
     if (!t->mounted || mountctl_dirs(t->socket, dirs, MOUNTCTL_DIRS_MAX, &count))
         return false;
     for (size_t i = 0; i < count; i++) {
-        if (memcmp(dirs[i].id, t->pd_id, ID_BYTES) != 0)
+        if (memcmp(dirs[i].pd.id, t->pd_id, ID_BYTES) != 0)
             continue;
-        *out = dirs[i];
+        *out = dirs[i].pd;
         return true;
     }
     return false;

@@ -78,7 +78,7 @@ static int answer_protect(struct daemon *d, const struct mountctl_request *q, ui
 
 static int answer_dirs(struct daemon *d, const struct mountctl_request *q, uint8_t *out, size_t size)
 {
-    AUTO_FREE struct pd_status *dirs = calloc(MOUNTCTL_DIRS_MAX, sizeof *dirs);
+    AUTO_FREE struct mount_dir *dirs = calloc(MOUNTCTL_DIRS_MAX, sizeof *dirs);
     return dirs ? mountctl_encode_dirs(dirs, control_dirs(d, dirs, MOUNTCTL_DIRS_MAX), out, size) : -ENOMEM;
 }
 

@@ -71,7 +71,7 @@ int control_protect(struct daemon *d, const char *path, const uint8_t pd_id[stat
 }
 
 struct list {
-    struct pd_status *out;
+    struct mount_dir *out;
     size_t room, count;
 };
 
@@ -79,15 +79,15 @@ static void add(const struct pd_status *st, void *arg)
 {
     struct list *l = arg;
     if (l->count < l->room)
-        l->out[l->count++] = *st;
+        l->out[l->count++].pd = *st;
 }
 
-size_t control_dirs(struct daemon *d, struct pd_status *out, size_t room)
+size_t control_dirs(struct daemon *d, struct mount_dir *out, size_t room)
 {
     struct list l = {.out = out, .room = room};
     volume_pd_each(d->vol, add, &l);
     CLEANUP(open_files_freep) struct open_files *o = open_files_look(d);
     for (size_t i = 0; i < l.count; i++)
-        out[i].open_files = open_files_count(o, d, out[i].id);
+        out[i].open_files = open_files_count(o, d, out[i].pd.id);
     return l.count;
 }

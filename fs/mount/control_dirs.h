@@ -12,6 +12,6 @@ int control_resolve(struct daemon *d, const char *path, struct mount_resolved *o
 int control_protect(struct daemon *d, const char *path, const uint8_t pd_id[static ID_BYTES]);
 
 /* Fills at most room; returns how many. */
-size_t control_dirs(struct daemon *d, struct pd_status *out, size_t room);
+size_t control_dirs(struct daemon *d, struct mount_dir *out, size_t room);
 
 #endif

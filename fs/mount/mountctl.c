@@ -140,7 +140,7 @@ int mountctl_protect(const char *socket_path, const char *path, const uint8_t pd
     return r ? r : ask_plain(socket_path, &q);
 }
 
-int mountctl_dirs(const char *socket_path, struct pd_status *out, size_t room, size_t *count)
+int mountctl_dirs(const char *socket_path, struct mount_dir *out, size_t room, size_t *count)
 {
     const struct mountctl_request q = {.kind = MOUNTCTL_DIRS};
     uint8_t answer[MOUNTCTL_ANSWER_MAX];

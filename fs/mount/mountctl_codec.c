@@ -340,38 +340,39 @@ int mountctl_decode_resolved(const uint8_t *in, size_t len, struct mount_resolve
     return 0;
 }
 
-int mountctl_encode_dirs(const struct pd_status *st, size_t count, uint8_t *out, size_t size)
+int mountctl_encode_dirs(const struct mount_dir *dirs, size_t count, uint8_t *out, size_t size)
 {
     struct wcur w = ctl_begin(MOUNTCTL_DIRS, 0, out, size);
     if (count > MOUNTCTL_DIRS_MAX)
         return LFS_ERR_MISUSE;
     wcur_u16(&w, (uint16_t)count);
     for (size_t i = 0; i < count; i++) {
-        wcur_bytes(&w, st[i].id, ID_BYTES);
-        wcur_u8(&w, st[i].locked);
-        wcur_u32(&w, st[i].active);
-        wcur_u32(&w, st[i].least);
-        wcur_u64(&w, st[i].last_use);
-        wcur_u64(&w, st[i].open_files);
+        const struct pd_status *st = &dirs[i].pd;
+        wcur_bytes(&w, st->id, ID_BYTES);
+        wcur_u8(&w, st->locked);
+        wcur_u32(&w, st->active);
+        wcur_u32(&w, st->least);
+        wcur_u64(&w, st->last_use);
+        wcur_u64(&w, dirs[i].open_files);
     }
     return ctl_end(&w);
 }
 
-static struct pd_status get_dir(struct rcur *r)
+static struct mount_dir get_dir(struct rcur *r)
 {
-    struct pd_status st = {0};
-    rcur_bytes(r, st.id, ID_BYTES);
-    st.locked = ctl_get_bool(r);
-    st.active = rcur_u32(r);
-    st.least = rcur_u32(r);
-    st.last_use = rcur_u64(r);
-    st.open_files = rcur_u64(r);
-    return st;
+    struct mount_dir dir = {0};
+    rcur_bytes(r, dir.pd.id, ID_BYTES);
+    dir.pd.locked = ctl_get_bool(r);
+    dir.pd.active = rcur_u32(r);
+    dir.pd.least = rcur_u32(r);
+    dir.pd.last_use = rcur_u64(r);
+    dir.open_files = rcur_u64(r);
+    return dir;
 }
 
-int mountctl_decode_dirs(const uint8_t *in, size_t len, struct pd_status *out, size_t room, size_t *count)
+int mountctl_decode_dirs(const uint8_t *in, size_t len, struct mount_dir *out, size_t room, size_t *count)
 {
-    AUTO_FREE struct pd_status *all = calloc(MOUNTCTL_DIRS_MAX, sizeof *all);
+    AUTO_FREE struct mount_dir *all = calloc(MOUNTCTL_DIRS_MAX, sizeof *all);
     if (!all)
         return -ENOMEM;
     struct rcur r = rcur_over(in, len);

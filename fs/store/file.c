@@ -454,7 +454,7 @@ int file_open(struct node *n, bool writable)
             file_unlock(f);
     }
     if (!r) {
-        pd_opened(n);
+        node_note_use(n);
         share_opened(n);
     }
     volume_leave(v);
@@ -464,7 +464,6 @@ int file_open(struct node *n, bool writable)
 void file_close(struct node *n)
 {
     struct volume *v = n->vol;
-    pd_closed(n);
     share_join(v);
     share_closed(n);
     /* The opener's user keeps n->file alive up to here. */

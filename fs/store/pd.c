@@ -112,18 +112,6 @@ void node_note_use(struct node *n)
         pd_touch(pd);
 }
 
-void pd_opened(struct node *n)
-{
-    struct pd *pd = atomic_load(&n->pd);
-    atomic_fetch_add_explicit(&pd->open_files, 1, memory_order_relaxed);
-    pd_touch(pd);
-}
-
-void pd_closed(struct node *n)
-{
-    atomic_fetch_sub_explicit(&atomic_load(&n->pd)->open_files, 1, memory_order_relaxed);
-}
-
 int node_set_home(struct node *n, const struct node *dir)
 {
     struct pd *pd = atomic_load(&dir->pd), *known = NULL;

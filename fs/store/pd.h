@@ -21,9 +21,9 @@ struct pd_keys {
 
 struct pd {
     uint8_t id[ID_BYTES];
-    _Atomic(struct pd_keys *) keys;        /* NULL while locked */
-    _Atomic int state;                     /* enum lock_state */
-    _Atomic uint64_t last_use, open_files; /* see struct pd_status */
+    _Atomic(struct pd_keys *) keys; /* NULL while locked */
+    _Atomic int state;              /* enum lock_state */
+    _Atomic uint64_t last_use;      /* see struct pd_status */
 };
 
 /* Entries are added under volume.pd_lock and never go. */
@@ -75,10 +75,6 @@ int node_set_home(struct node *n, const struct node *dir);
 
 /* -EXDEV if n's home is not pd. */
 int node_check_home(struct node *n, const struct pd *pd);
-
-/* A file was opened and closed (its home is known). */
-void pd_opened(struct node *n);
-void pd_closed(struct node *n);
 
 /* volume_enter, for a call about the entries of a directory or the content of anything else. A directory that
  * was not loaded passes: node_dir_id tells. */

@@ -102,9 +102,7 @@ void volume_pd_each(struct volume *v, void (*fn)(const struct pd_status *st, voi
     unsigned count = atomic_load(&v->pds->count);
     for (unsigned i = 0; i < count; i++) {
         const struct pd *pd = v->pds->of[i];
-        struct pd_status st = {.locked = true,
-                               .last_use = atomic_load(&pd->last_use),
-                               .open_files = atomic_load(&pd->open_files)};
+        struct pd_status st = {.locked = true, .last_use = atomic_load(&pd->last_use)};
         memcpy(st.id, pd->id, ID_BYTES);
         gate_enter(&v->gate);
         const struct pd_keys *keys = pd_keys(pd);

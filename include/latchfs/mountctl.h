@@ -100,8 +100,13 @@ int mountctl_resolve(const char *socket_path, const char *path, struct mount_res
 /* The mount leases the keys of pd_id from latch-keyd, then node_protect. */
 int mountctl_protect(const char *socket_path, const char *path, const uint8_t pd_id[static ID_BYTES]);
 
+/* The protected directories that have keys in the mount, or had some. */
+struct mount_dir {
+    struct pd_status pd;
+    uint64_t open_files; /* files of it that programs have open or mapped */
+};
 #define MOUNTCTL_DIRS_MAX 256u
-int mountctl_dirs(const char *socket_path, struct pd_status *out, size_t room, size_t *count);
+int mountctl_dirs(const char *socket_path, struct mount_dir *out, size_t room, size_t *count);
 
 /* Rotations: the job goes on when the asker is gone; its last state can be asked until the next one starts.
  */
@@ -206,9 +211,9 @@ int mountctl_encode_status(const struct mount_status *st, uint8_t *out, size_t s
 int mountctl_decode_status(const uint8_t *in, size_t len, struct mount_status *out);
 int mountctl_encode_resolved(const struct mount_resolved *m, uint8_t *out, size_t size);
 int mountctl_decode_resolved(const uint8_t *in, size_t len, struct mount_resolved *out);
-int mountctl_encode_dirs(const struct pd_status *st, size_t count, uint8_t *out, size_t size);
+int mountctl_encode_dirs(const struct mount_dir *dirs, size_t count, uint8_t *out, size_t size);
 /* -E2BIG when there are more than room. */
-int mountctl_decode_dirs(const uint8_t *in, size_t len, struct pd_status *out, size_t room, size_t *count);
+int mountctl_decode_dirs(const uint8_t *in, size_t len, struct mount_dir *out, size_t room, size_t *count);
 int mountctl_encode_job(const struct mount_job_status *st, uint8_t *out, size_t size);
 int mountctl_decode_job(const uint8_t *in, size_t len, struct mount_job_status *out);
 int mountctl_encode_serial(uint64_t serial, uint8_t *out, size_t size); /* of FREEZE */

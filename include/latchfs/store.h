@@ -162,7 +162,6 @@ struct pd_status {
     uint32_t active, least; /* 0 while locked */
     uint64_t last_use; /* seconds since 1970 of the last open, create, read of a directory or noted use in it;
                           0: none */
-    uint64_t open_files; /* file_open without file_close */
 };
 void volume_pd_each(struct volume *v, void (*fn)(const struct pd_status *st, void *arg), void *arg);
 

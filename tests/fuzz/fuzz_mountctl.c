@@ -18,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct mountctl_request q;
     static struct mount_status st;
-    static struct pd_status dirs[MOUNTCTL_DIRS_MAX];
+    static struct mount_dir dirs[MOUNTCTL_DIRS_MAX];
     struct mount_resolved m;
     static struct mount_check_status check;
     static struct mount_findings findings;

@@ -267,21 +267,23 @@ static void test_resolved(void **state)
 
 static void test_dirs(void **state)
 {
-    static struct pd_status st[MOUNTCTL_DIRS_MAX + 1], got[MOUNTCTL_DIRS_MAX];
+    static struct mount_dir st[MOUNTCTL_DIRS_MAX + 1], got[MOUNTCTL_DIRS_MAX];
     uint8_t bytes[MOUNTCTL_ANSWER_MAX];
     size_t count = 999;
     for (size_t i = 0; i < MOUNTCTL_DIRS_MAX; i++) {
-        st[i] = (struct pd_status){.locked = i % 2, .active = 5, .least = 4, .last_use = i, .open_files = 3};
-        memset(st[i].id, (int)i, ID_BYTES);
+        st[i] =
+            (struct mount_dir){{.locked = i % 2, .active = 5, .least = 4, .last_use = i}, .open_files = 3};
+        memset(st[i].pd.id, (int)i, ID_BYTES);
     }
     int n = mountctl_encode_dirs(st, MOUNTCTL_DIRS_MAX, bytes, sizeof bytes);
     assert_int_equal(n, 8 + 2 + 256 * 41);
     assert_int_equal(mountctl_decode_dirs(bytes, (size_t)n, got, MOUNTCTL_DIRS_MAX, &count), 0);
     assert_int_equal(count, MOUNTCTL_DIRS_MAX);
     for (size_t i = 0; i < count; i++) {
-        assert_memory_equal(got[i].id, st[i].id, ID_BYTES);
-        assert_true(got[i].locked == st[i].locked && got[i].active == 5 && got[i].least == 4);
-        assert_true(got[i].last_use == i && got[i].open_files == 3);
+        const struct pd_status *pd = &got[i].pd;
+        assert_memory_equal(pd->id, st[i].pd.id, ID_BYTES);
+        assert_true(pd->locked == st[i].pd.locked && pd->active == 5 && pd->least == 4 && pd->last_use == i);
+        assert_int_equal(got[i].open_files, 3);
     }
     count = 7;
     assert_int_equal(mountctl_decode_dirs(bytes, (size_t)n, got, 255, &count), -E2BIG);
