@@ -2,18 +2,18 @@
 
 #include "latchfs/err.h"
 
+#include <gcrypt.h>
 #include <limits.h>
-#include <openssl/evp.h>
 #include <pthread.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Loading a SIV key costs libcrypto four times as much as copying a context that has it, and a context is
- * spent after one message. So every thread keeps a few keyed contexts and copies. All caches hang on one
- * list, so that siv_forget reaches those of other threads. */
+/* Loading a key costs more than a message. So every thread keeps a few handles of libgcrypt that have one.
+ * All caches hang on one list, so that siv_forget reaches those of other threads. */
 #define SLOTS 4
 #define SIV_TAG 16
+#define GCRYPT_MIN "1.10.0" /* the first that has SIV */
 
 struct slot_key { /* in locked memory: after a fork all slots read as unused */
     bool used;
@@ -23,8 +23,7 @@ struct slot_key { /* in locked memory: after a fork all slots read as unused */
 struct cache {
     pthread_mutex_t lock; /* guards all below; contended only by siv_forget and fork */
     struct slot_key *keys;
-    EVP_CIPHER_CTX *keyed[SLOTS];
-    EVP_CIPHER_CTX *work;
+    gcry_cipher_hd_t keyed[SLOTS]; /* NULL: none yet */
     unsigned next_victim;
     struct cache *prev, *next; /* guarded by list_lock, which is taken before lock */
 };
@@ -33,23 +32,22 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct cache *list;
 static pthread_key_t thread_end;
-static bool thread_end_ok;
-static EVP_CIPHER *cipher;
+static bool usable;
 static __thread struct cache *mine;
 
 static void wipe_cache(struct cache *c)
 {
     sodium_memzero(c->keys, SLOTS * sizeof *c->keys);
-    for (int i = 0; i < SLOTS; i++)
-        EVP_CIPHER_CTX_reset(c->keyed[i]); /* wipes the key schedule */
-    EVP_CIPHER_CTX_reset(c->work);
+    for (int i = 0; i < SLOTS; i++) {
+        gcry_cipher_close(c->keyed[i]); /* wipes the key schedule */
+        c->keyed[i] = NULL;
+    }
 }
 
 static void cache_free(struct cache *c)
 {
     for (int i = 0; i < SLOTS; i++)
-        EVP_CIPHER_CTX_free(c->keyed[i]);
-    EVP_CIPHER_CTX_free(c->work);
+        gcry_cipher_close(c->keyed[i]);
     locked_free(c->keys);
     pthread_mutex_destroy(&c->lock);
     free(c);
@@ -105,8 +103,10 @@ static void in_child(void)
 
 static void set_up(void)
 {
-    cipher = EVP_CIPHER_fetch(NULL, "AES-256-SIV", NULL);
-    thread_end_ok = pthread_key_create(&thread_end, at_thread_end) == 0;
+    /* The cache guards its keys itself; libgcrypt's locked pool is small and would be a second one. */
+    usable = gcry_check_version(GCRYPT_MIN) != NULL && !gcry_control(GCRYCTL_DISABLE_SECMEM, 0) &&
+             !gcry_control(GCRYCTL_INITIALIZATION_FINISHED, 0) &&
+             pthread_key_create(&thread_end, at_thread_end) == 0;
     pthread_atfork(before_fork, after_fork, in_child);
 }
 
@@ -117,10 +117,7 @@ static struct cache *cache_new(void)
         return NULL;
     pthread_mutex_init(&c->lock, NULL);
     c->keys = locked_alloc(SLOTS * sizeof *c->keys);
-    bool ok = c->keys && (c->work = EVP_CIPHER_CTX_new()) != NULL;
-    for (int i = 0; i < SLOTS && ok; i++)
-        ok = (c->keyed[i] = EVP_CIPHER_CTX_new()) != NULL;
-    if (!ok || pthread_setspecific(thread_end, c) != 0) {
+    if (!c->keys || pthread_setspecific(thread_end, c) != 0) {
         cache_free(c);
         return NULL;
     }
@@ -138,7 +135,7 @@ static struct cache *my_cache(void)
     if (mine)
         return mine;
     pthread_once(&once, set_up);
-    if (cipher && thread_end_ok)
+    if (usable)
         mine = cache_new();
     return mine;
 }
@@ -154,55 +151,56 @@ void siv_forget(void)
     pthread_mutex_unlock(&list_lock);
 }
 
-/* The context that holds key; loads it over the oldest slot when none does. */
-static EVP_CIPHER_CTX *keyed_context(struct cache *c, const uint8_t *key)
+/* No branch depends on the keys, and eight bytes at a time: it is done for each name. */
+static bool same_key(const uint8_t a[static SIV_KEY_BYTES], const uint8_t b[static SIV_KEY_BYTES])
+{
+    uint64_t x, y, differ = 0;
+    for (size_t i = 0; i < SIV_KEY_BYTES; i += sizeof x) {
+        memcpy(&x, a + i, sizeof x);
+        memcpy(&y, b + i, sizeof y);
+        differ |= x ^ y;
+    }
+    return differ == 0;
+}
+/* The handle that holds key; loads it over the oldest slot when none does. */
+static gcry_cipher_hd_t keyed_handle(struct cache *c, const uint8_t *key)
 {
     for (int i = 0; i < SLOTS; i++)
-        if (c->keys[i].used && sodium_memcmp(c->keys[i].key, key, SIV_KEY_BYTES) == 0)
+        if (c->keys[i].used && same_key(c->keys[i].key, key))
             return c->keyed[i];
     unsigned i = c->next_victim;
     c->next_victim = (i + 1) % SLOTS;
     c->keys[i].used = false;
-    if (EVP_CipherInit_ex2(c->keyed[i], cipher, key, NULL, 1, NULL) != 1)
+    if (!c->keyed[i] && gcry_cipher_open(&c->keyed[i], GCRY_CIPHER_AES256, GCRY_CIPHER_MODE_SIV, 0))
+        return NULL;
+    if (gcry_cipher_setkey(c->keyed[i], key, SIV_KEY_BYTES))
         return NULL;
     memcpy(c->keys[i].key, key, SIV_KEY_BYTES);
     c->keys[i].used = true;
     return c->keyed[i];
 }
 
-static bool load(struct cache *c, const uint8_t *key, int enc, const void *ad, size_t ad_len)
+/* A handle at the beginning of a message, after its associated data; NULL if that fails. */
+static gcry_cipher_hd_t begin(struct cache *c, const uint8_t *key, const void *ad, size_t ad_len)
 {
-    int n;
-    EVP_CIPHER_CTX *keyed = keyed_context(c, key);
-    return keyed && EVP_CIPHER_CTX_copy(c->work, keyed) == 1 &&
-           EVP_CipherInit_ex2(c->work, NULL, NULL, NULL, enc, NULL) == 1 &&
-           EVP_CipherUpdate(c->work, NULL, &n, ad, (int)ad_len) == 1;
+    gcry_cipher_hd_t h = keyed_handle(c, key);
+    return h && !gcry_cipher_reset(h) && !gcry_cipher_authenticate(h, ad, ad_len) ? h : NULL;
 }
 
 int siv_seal(const uint8_t key[static SIV_KEY_BYTES], const void *ad, size_t ad_len, const void *in,
              size_t len, uint8_t *out)
 {
     struct cache *c = my_cache();
-    int n;
     if (!c)
         return LFS_ERR_UNSUPPORTED;
     if (len == 0 || len > INT_MAX || ad_len == 0 || ad_len > INT_MAX)
         return LFS_ERR_MISUSE;
     pthread_mutex_lock(&c->lock);
-    bool ok = load(c, key, 1, ad, ad_len) &&
-              EVP_CipherUpdate(c->work, out + SIV_TAG, &n, in, (int)len) == 1 &&
-              EVP_CIPHER_CTX_ctrl(c->work, EVP_CTRL_AEAD_GET_TAG, SIV_TAG, out) == 1;
+    gcry_cipher_hd_t h = begin(c, key, ad, ad_len);
+    bool ok =
+        h && !gcry_cipher_encrypt(h, out + SIV_TAG, len, in, len) && !gcry_cipher_gettag(h, out, SIV_TAG);
     pthread_mutex_unlock(&c->lock);
     return ok ? 0 : LFS_ERR_MISUSE;
-}
-
-static bool open_locked(struct cache *c, const uint8_t *in, size_t len, uint8_t *out)
-{
-    uint8_t tag[SIV_TAG];
-    int n;
-    memcpy(tag, in, SIV_TAG); /* the call takes no const */
-    return EVP_CIPHER_CTX_ctrl(c->work, EVP_CTRL_AEAD_SET_TAG, SIV_TAG, tag) == 1 &&
-           EVP_CipherUpdate(c->work, out, &n, in + SIV_TAG, (int)len) == 1;
 }
 
 int siv_open(const uint8_t key[static SIV_KEY_BYTES], const void *ad, size_t ad_len, const uint8_t *in,
@@ -215,11 +213,13 @@ int siv_open(const uint8_t key[static SIV_KEY_BYTES], const void *ad, size_t ad_
         return LFS_ERR_MISUSE;
     if (in_len == SIV_TAG)
         return LFS_ERR_AUTH; /* siv_seal makes no empty messages */
+    size_t len = in_len - SIV_TAG;
     pthread_mutex_lock(&c->lock);
-    bool loaded = load(c, key, 0, ad, ad_len);
-    bool fits = loaded && open_locked(c, in, in_len - SIV_TAG, out);
+    gcry_cipher_hd_t h = begin(c, key, ad, ad_len);
+    bool fits = h && !gcry_cipher_set_decryption_tag(h, in, SIV_TAG) &&
+                !gcry_cipher_decrypt(h, out, len, in + SIV_TAG, len);
     pthread_mutex_unlock(&c->lock);
     if (!fits)
-        sodium_memzero(out, in_len - SIV_TAG);
-    return fits ? 0 : loaded ? LFS_ERR_AUTH : LFS_ERR_MISUSE;
+        sodium_memzero(out, len);
+    return fits ? 0 : h ? LFS_ERR_AUTH : LFS_ERR_MISUSE;
 }

@@ -4,6 +4,7 @@
 #include "support.h"
 
 #include <errno.h>
+#include <openssl/evp.h>
 #include <pthread.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -218,6 +219,42 @@ static void test_siv_limits(void **state)
     assert_int_equal(out[0], 0);
 }
 
+/* AES-256-SIV of another library. */
+static void other_seal(const uint8_t *key, const void *ad, size_t ad_len, const uint8_t *in, size_t len,
+                       uint8_t *out)
+{
+    EVP_CIPHER *cipher = EVP_CIPHER_fetch(NULL, "AES-256-SIV", NULL);
+    EVP_CIPHER_CTX *c = EVP_CIPHER_CTX_new();
+    int n;
+    assert_int_equal(EVP_CipherInit_ex2(c, cipher, key, NULL, 1, NULL), 1);
+    assert_int_equal(EVP_CipherUpdate(c, NULL, &n, ad, (int)ad_len), 1);
+    assert_int_equal(EVP_CipherUpdate(c, out + 16, &n, in, (int)len), 1);
+    assert_int_equal(EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_AEAD_GET_TAG, 16, out), 1);
+    EVP_CIPHER_CTX_free(c);
+    EVP_CIPHER_free(cipher);
+}
+
+/* Volumes were written with libcrypto's. */
+static void test_siv_as_libcrypto(void **state)
+{
+    struct rng rng = {77};
+    for (size_t len = 1; len <= NAME_PLAIN_MAX; len++) {
+        uint8_t key[SIV_KEY_BYTES], ad[ID_BYTES + 1], in[NAME_PLAIN_MAX], one[16 + sizeof in],
+            other[16 + sizeof in];
+        size_t ad_len = len % 2 ? ID_BYTES : 1 + len % sizeof ad;
+        rng_fill(&rng, key, sizeof key);
+        rng_fill(&rng, ad, sizeof ad);
+        rng_fill(&rng, in, len);
+        assert_int_equal(siv_seal(key, ad, ad_len, in, len, one), 0);
+        other_seal(key, ad, ad_len, in, len, other);
+        assert_memory_equal(one, other, 16 + len);
+        assert_int_equal(siv_open(key, ad, ad_len, other, 16 + len, one), 0);
+        assert_memory_equal(one, in, len);
+        other[rng_below(&rng, 16 + len)] ^= 4;
+        assert_int_equal(siv_open(key, ad, ad_len, other, 16 + len, one), LFS_ERR_AUTH);
+    }
+}
+
 /* More keys than a thread caches, in turns, with the cache dropped now and then by another thread. */
 static void *use_many_keys(void *arg)
 {
@@ -285,6 +322,7 @@ int main(void)
         cmocka_unit_test(test_damaged_names),
         cmocka_unit_test(test_stored_kinds),
         cmocka_unit_test(test_siv_limits),
+        cmocka_unit_test(test_siv_as_libcrypto),
         cmocka_unit_test(test_cached_keys_in_threads),
         cmocka_unit_test(test_child_starts_anew),
     };
