@@ -78,7 +78,8 @@ static int open_root(struct setup *s)
     int fd = open(s->source, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || fstatat(fd, "", &st, AT_EMPTY_PATH))
         return -errno;
-    s->p.root = node_get(fd, false, &st);
+    held_begin(fd);
+    s->p.root = node_get(fd, false, NULL, &st);
     return s->p.root ? 0 : -ENOMEM;
 }
 

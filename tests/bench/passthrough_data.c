@@ -27,10 +27,10 @@ void pass_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 void pass_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
     char *buf = session_reply_buffer();
-    int fd = node_data(pass_node(req, ino));
-    ssize_t got = fd < 0 ? -1 : pread(fd, buf, size < REQUEST_BYTES_MAX ? size : REQUEST_BYTES_MAX, off);
+    HELD h = hold(&pass_node(req, ino)->kept, true);
+    ssize_t got = h.fd < 0 ? -1 : pread(h.fd, buf, size < REQUEST_BYTES_MAX ? size : REQUEST_BYTES_MAX, off);
     if (got < 0)
-        fuse_reply_err(req, fd < 0 ? -fd : errno);
+        fuse_reply_err(req, h.fd < 0 ? -h.fd : errno);
     else
         fuse_reply_buf(req, buf, (size_t)got);
 }
@@ -50,35 +50,36 @@ static int kill_priv(int fd)
 void pass_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
                 struct fuse_file_info *fi)
 {
-    int fd = node_data(pass_node(req, ino));
-    ssize_t put = fd < 0 || kill_priv(fd) ? -1 : pwrite(fd, buf, size, off);
+    HELD h = hold(&pass_node(req, ino)->kept, true);
+    ssize_t put = h.fd < 0 || kill_priv(h.fd) ? -1 : pwrite(h.fd, buf, size, off);
     if (put < 0)
-        fuse_reply_err(req, fd < 0 ? -fd : errno);
+        fuse_reply_err(req, h.fd < 0 ? -h.fd : errno);
     else
         fuse_reply_write(req, (size_t)put);
 }
 
 void pass_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
-    int fd = node_data(pass_node(req, ino));
-    fuse_reply_err(req, fd < 0 ? -fd : pass_errno(datasync ? fdatasync(fd) : fsync(fd)));
+    HELD h = hold(&pass_node(req, ino)->kept, true);
+    fuse_reply_err(req, h.fd < 0 ? -h.fd : pass_errno(datasync ? fdatasync(h.fd) : fsync(h.fd)));
 }
 
 void pass_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len, struct fuse_file_info *fi)
 {
-    int fd = node_data(pass_node(req, ino));
-    fuse_reply_err(req, fd < 0 ? -fd : pass_errno(fallocate(fd, mode, off, len)));
+    HELD h = hold(&pass_node(req, ino)->kept, true);
+    fuse_reply_err(req, h.fd < 0 ? -h.fd : pass_errno(fallocate(h.fd, mode, off, len)));
 }
 
 void pass_copy_range(fuse_req_t req, fuse_ino_t in, off_t off_in, struct fuse_file_info *fi_in,
                      fuse_ino_t out, off_t off_out, struct fuse_file_info *fi_out, size_t len, int flags)
 {
-    int from = node_data(pass_node(req, in)), to = node_data(pass_node(req, out));
-    if (from < 0 || to < 0) {
-        fuse_reply_err(req, from < 0 ? -from : -to);
+    HELD from = hold(&pass_node(req, in)->kept, true);
+    HELD to = hold(&pass_node(req, out)->kept, true);
+    if (from.fd < 0 || to.fd < 0) {
+        fuse_reply_err(req, from.fd < 0 ? -from.fd : -to.fd);
         return;
     }
-    ssize_t n = copy_file_range(from, &off_in, to, &off_out, len, (unsigned)flags);
+    ssize_t n = copy_file_range(from.fd, &off_in, to.fd, &off_out, len, (unsigned)flags);
     if (n < 0)
         fuse_reply_err(req, errno);
     else
@@ -87,10 +88,10 @@ void pass_copy_range(fuse_req_t req, fuse_ino_t in, off_t off_in, struct fuse_fi
 
 void pass_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi)
 {
-    int fd = node_data(pass_node(req, ino));
-    off_t at = fd < 0 ? -1 : lseek(fd, off, whence);
+    HELD h = hold(&pass_node(req, ino)->kept, true);
+    off_t at = h.fd < 0 ? -1 : lseek(h.fd, off, whence);
     if (at < 0)
-        fuse_reply_err(req, fd < 0 ? -fd : errno);
+        fuse_reply_err(req, h.fd < 0 ? -h.fd : errno);
     else
         fuse_reply_lseek(req, at);
 }
@@ -98,10 +99,10 @@ void pass_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fu
 /* ---- directories ---- */
 
 /* One stream serves all who read the directory, as OPENDIR is not asked. It is closed at its end. */
-static int position(struct node *n, long at)
+static int position(struct node *n, int below, long at)
 {
     if (!n->dir) {
-        int fd = openat(n->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        int fd = openat(below, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)
             return errno;
         n->dir = fdopendir(fd);
@@ -119,7 +120,7 @@ static int position(struct node *n, long at)
 
 struct listing {
     fuse_req_t req;
-    const struct node *dir;
+    int dir;
     bool plus;
     char *buf;
     size_t size, used;
@@ -149,7 +150,7 @@ static bool add_entry(struct listing *l, const struct dirent *de)
 static int fill(struct listing *l, struct node *n, off_t off)
 {
     const struct dirent *de = NULL;
-    int r = position(n, off);
+    int r = position(n, l->dir, off);
     while (!r && (de = readdir(n->dir)) && add_entry(l, de))
         n->at = de->d_off;
     if (de)
@@ -164,10 +165,11 @@ static int fill(struct listing *l, struct node *n, off_t off)
 static void list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, bool plus)
 {
     struct node *n = pass_node(req, ino);
-    struct listing l = {.req = req, .dir = n, .plus = plus, .buf = session_reply_buffer()};
+    HELD h = hold(&n->kept, false);
+    struct listing l = {.req = req, .dir = h.fd, .plus = plus, .buf = session_reply_buffer()};
     l.size = size < REQUEST_BYTES_MAX ? size : REQUEST_BYTES_MAX;
     pthread_mutex_lock(&n->lock);
-    int r = fill(&l, n, off);
+    int r = h.fd < 0 ? -h.fd : fill(&l, n, off);
     pthread_mutex_unlock(&n->lock);
     if (r)
         fuse_reply_err(req, r);

@@ -1,8 +1,5 @@
 #include "passthrough_node.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -25,28 +22,40 @@ static struct node *find(size_t chain, const struct stat *st)
     return n;
 }
 
-static struct node *add(size_t chain, int fd, bool data, const struct stat *st)
+static struct node *add(size_t chain, const struct stat *st)
 {
     struct node *n = calloc(1, sizeof *n);
     if (!n)
         return NULL;
-    *n = (struct node){.dev = st->st_dev, .ino = st->st_ino, .fd = fd, .data = data, .next = chains[chain]};
+    *n = (struct node){.dev = st->st_dev, .ino = st->st_ino, .next = chains[chain]};
     pthread_mutex_init(&n->lock, NULL);
     chains[chain] = n;
     return n;
 }
 
-struct node *node_get(int fd, bool data, const struct stat *st)
+struct node *node_get(int fd, bool data, const struct handle *handle, const struct stat *st)
 {
     size_t chain = chain_of(st->st_dev, st->st_ino);
     pthread_mutex_lock(&locks[chain % LOCKS]);
-    struct node *known = find(chain, st), *n = known ? known : add(chain, fd, data, st);
+    struct node *known = find(chain, st), *n = known ? known : add(chain, st);
+    if (n)
+        n->refs++;
+    if (n && !known)
+        held_init(&n->kept, fd, data, handle);
+    pthread_mutex_unlock(&locks[chain % LOCKS]);
+    if (known && fd >= 0) /* else it is the new one's, or the caller's */
+        close(fd);
+    return n;
+}
+
+struct node *node_find(const struct stat *st)
+{
+    size_t chain = chain_of(st->st_dev, st->st_ino);
+    pthread_mutex_lock(&locks[chain % LOCKS]);
+    struct node *n = find(chain, st);
     if (n)
         n->refs++;
     pthread_mutex_unlock(&locks[chain % LOCKS]);
-    if (n != known || !n) /* it is the new one's, or the caller's */
-        return n;
-    close(fd);
     return n;
 }
 
@@ -67,35 +76,7 @@ void node_forget(struct node *n, uint64_t refs)
         return;
     if (n->dir)
         closedir(n->dir);
-    close(n->fd);
+    held_close(&n->kept);
     pthread_mutex_destroy(&n->lock);
     free(n);
-}
-
-static int open_for_data(const struct node *n)
-{
-    char path[32];
-    snprintf(path, sizeof path, "/proc/self/fd/%d", n->fd);
-    int fd = open(path, O_RDWR | O_CLOEXEC);
-    if (fd < 0 && errno != EMFILE)
-        fd = open(path, O_RDONLY | O_CLOEXEC);
-    return fd < 0 ? -errno : fd;
-}
-
-int node_data(struct node *n)
-{
-    int r = 0;
-    if (__atomic_load_n(&n->data, __ATOMIC_ACQUIRE))
-        return n->fd;
-    pthread_mutex_lock(&n->lock);
-    if (!n->data) {
-        int fd = open_for_data(n);
-        r = fd < 0 ? fd : dup3(fd, n->fd, O_CLOEXEC) < 0 ? -errno : 0;
-        if (fd >= 0)
-            close(fd);
-        if (!r)
-            __atomic_store_n(&n->data, true, __ATOMIC_RELEASE);
-    }
-    pthread_mutex_unlock(&n->lock);
-    return r ? r : n->fd;
 }

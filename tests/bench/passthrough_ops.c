@@ -24,32 +24,50 @@ struct fd_path {
     char text[32];
 };
 
-static struct fd_path path_of(const struct node *n)
+static struct fd_path path_of(int fd)
 {
     struct fd_path p;
-    snprintf(p.text, sizeof p.text, "/proc/self/fd/%d", n->fd);
+    snprintf(p.text, sizeof p.text, "/proc/self/fd/%d", fd);
     return p;
+}
+
+static struct fuse_entry_param entry_with(struct stat attr)
+{
+    return (struct fuse_entry_param){
+        .attr = attr, .attr_timeout = CACHE_SECONDS, .entry_timeout = CACHE_SECONDS};
 }
 
 static int entry_of(int fd, bool data, struct fuse_entry_param *e)
 {
-    struct fuse_entry_param found = {.attr_timeout = CACHE_SECONDS, .entry_timeout = CACHE_SECONDS};
-    int r = pass_errno(fstatat(fd, "", &found.attr, AT_EMPTY_PATH));
-    if (!r) {
-        found.ino = (fuse_ino_t)node_get(fd, data, &found.attr);
-        r = found.ino ? 0 : ENOMEM;
-    }
-    if (r)
+    struct stat st;
+    struct node *n = fstatat(fd, "", &st, AT_EMPTY_PATH) ? NULL : node_get(fd, data, NULL, &st);
+    if (!n) {
+        int err = errno;
         close(fd);
-    else
-        *e = found;
-    return r;
+        return err;
+    }
+    *e = entry_with(st);
+    e->ino = (fuse_ino_t)n;
+    return 0;
 }
 
-int pass_lookup(const struct node *dir, const char *name, struct fuse_entry_param *e)
+int pass_lookup(int dir, const char *name, struct fuse_entry_param *e)
 {
-    int fd = openat(dir->fd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-    return fd < 0 ? errno : entry_of(fd, false, e);
+    struct handle handle;
+    struct stat st;
+    int r = held_handle(dir, name, &handle);
+    if (r == EOPNOTSUPP) {
+        int fd = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+        return fd < 0 ? errno : entry_of(fd, false, e);
+    }
+    if (r || fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW))
+        return r ? r : errno;
+    struct node *n = node_get(-1, false, &handle, &st);
+    if (!n)
+        return ENOMEM;
+    *e = entry_with(st);
+    e->ino = (fuse_ino_t)n;
+    return 0;
 }
 
 /* ---- names ---- */
@@ -62,10 +80,16 @@ static void reply_entry(fuse_req_t req, int err, const struct fuse_entry_param *
         fuse_reply_entry(req, e);
 }
 
+static struct held hold_ino(fuse_req_t req, fuse_ino_t ino)
+{
+    return hold(&pass_node(req, ino)->kept, false);
+}
+
 static void pass_lookup_op(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
     struct fuse_entry_param e = {.entry_timeout = CACHE_SECONDS}; /* also of a name that is not there */
-    int r = pass_lookup(pass_node(req, parent), name, &e);
+    HELD dir = hold_ino(req, parent);
+    int r = dir.fd < 0 ? -dir.fd : pass_lookup(dir.fd, name, &e);
     reply_entry(req, r == ENOENT ? 0 : r, &e);
 }
 
@@ -105,12 +129,13 @@ static mode_t masked(fuse_req_t req, mode_t mode)
 static void pass_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
                         struct fuse_file_info *fi)
 {
-    const struct node *dir = pass_node(req, parent);
+    HELD dir = hold_ino(req, parent);
     struct fuse_entry_param e;
     int flags = O_CREAT | O_RDWR | O_NOFOLLOW | O_CLOEXEC | (fi->flags & (O_EXCL | O_TRUNC));
-    int fd = openat(dir->fd, name, flags, masked(req, mode)), r = pass_errno(fd);
+    int fd = dir.fd < 0 ? dir.fd : openat(dir.fd, name, flags, masked(req, mode));
+    int r = dir.fd < 0 ? -dir.fd : pass_errno(fd);
     if (!r)
-        r = give(req, dir->fd, name);
+        r = give(req, dir.fd, name);
     if (!r)
         r = entry_of(fd, true, &e);
     fi->keep_cache = 1;
@@ -120,13 +145,13 @@ static void pass_create(fuse_req_t req, fuse_ino_t parent, const char *name, mod
         fuse_reply_create(req, &e, fi);
 }
 
-/* The common end of everything else that makes an entry. r: of the system call that made it. */
-static void made(fuse_req_t req, const struct node *dir, const char *name, int r)
+/* The common end of everything else that makes an entry. r: of the system call that made it in dir. */
+static void made(fuse_req_t req, int dir, const char *name, int r)
 {
     struct fuse_entry_param e;
     int err = pass_errno(r);
     if (!err)
-        err = give(req, dir->fd, name);
+        err = give(req, dir, name);
     if (!err)
         err = pass_lookup(dir, name, &e);
     reply_entry(req, err, &e);
@@ -134,52 +159,78 @@ static void made(fuse_req_t req, const struct node *dir, const char *name, int r
 
 static void pass_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
 {
-    const struct node *dir = pass_node(req, parent);
-    made(req, dir, name, mknodat(dir->fd, name, masked(req, mode), rdev));
+    HELD dir = hold_ino(req, parent);
+    made(req, dir.fd, name, mknodat(dir.fd, name, masked(req, mode), rdev));
 }
 
 static void pass_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
-    const struct node *dir = pass_node(req, parent);
-    made(req, dir, name, mkdirat(dir->fd, name, masked(req, mode)));
+    HELD dir = hold_ino(req, parent);
+    made(req, dir.fd, name, mkdirat(dir.fd, name, masked(req, mode)));
 }
 
 static void pass_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
 {
-    const struct node *dir = pass_node(req, parent);
-    made(req, dir, name, symlinkat(target, dir->fd, name));
+    HELD dir = hold_ino(req, parent);
+    made(req, dir.fd, name, symlinkat(target, dir.fd, name));
 }
 
 static void pass_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
 {
-    const struct node *dir = pass_node(req, parent);
+    HELD dir = hold_ino(req, parent);
+    HELD file = hold_ino(req, ino);
     struct fuse_entry_param e;
-    struct fd_path from = path_of(pass_node(req, ino));
-    int r = pass_errno(linkat(AT_FDCWD, from.text, dir->fd, name, AT_SYMLINK_FOLLOW));
-    reply_entry(req, r ? r : pass_lookup(dir, name, &e), &e);
+    int r = pass_errno(linkat(AT_FDCWD, path_of(file.fd).text, dir.fd, name, AT_SYMLINK_FOLLOW));
+    reply_entry(req, r ? r : pass_lookup(dir.fd, name, &e), &e);
+}
+
+/* What is known by a name that goes away stays open: the kernel may still be using it. */
+static void pin(int dir, const char *name)
+{
+    struct stat st;
+    struct node *n = fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) ? NULL : node_find(&st);
+    if (!n)
+        return;
+    held_pin(&n->kept);
+    node_forget(n, 1);
+}
+
+static void remove_name(fuse_req_t req, fuse_ino_t parent, const char *name, int flags)
+{
+    HELD dir = hold_ino(req, parent);
+    pin(dir.fd, name);
+    fuse_reply_err(req, pass_errno(unlinkat(dir.fd, name, flags)));
 }
 
 static void pass_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-    fuse_reply_err(req, pass_errno(unlinkat(pass_node(req, parent)->fd, name, 0)));
+    remove_name(req, parent, name, 0);
 }
 
 static void pass_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-    fuse_reply_err(req, pass_errno(unlinkat(pass_node(req, parent)->fd, name, AT_REMOVEDIR)));
+    remove_name(req, parent, name, AT_REMOVEDIR);
 }
 
+/* The usual case, a free name, is tried first: nothing goes away then. */
 static void pass_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent,
                         const char *newname, unsigned flags)
 {
-    int from = pass_node(req, parent)->fd, to = pass_node(req, newparent)->fd;
-    fuse_reply_err(req, pass_errno(renameat2(from, name, to, newname, flags)));
+    HELD from = hold_ino(req, parent);
+    HELD to = hold_ino(req, newparent);
+    int r = pass_errno(renameat2(from.fd, name, to.fd, newname, flags ? flags : RENAME_NOREPLACE));
+    if (!flags && r) {
+        pin(to.fd, newname);
+        r = pass_errno(renameat2(from.fd, name, to.fd, newname, 0));
+    }
+    fuse_reply_err(req, r);
 }
 
 static void pass_readlink(fuse_req_t req, fuse_ino_t ino)
 {
     char target[PATH_MAX];
-    ssize_t n = readlinkat(pass_node(req, ino)->fd, "", target, sizeof target - 1);
+    HELD h = hold_ino(req, ino);
+    ssize_t n = readlinkat(h.fd, "", target, sizeof target - 1);
     if (n < 0) {
         fuse_reply_err(req, errno);
         return;
@@ -193,14 +244,15 @@ static void pass_readlink(fuse_req_t req, fuse_ino_t ino)
 static void pass_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     struct stat st;
-    int r = pass_errno(fstatat(pass_node(req, ino)->fd, "", &st, AT_EMPTY_PATH));
+    HELD h = hold_ino(req, ino);
+    int r = h.fd < 0 ? -h.fd : pass_errno(fstatat(h.fd, "", &st, AT_EMPTY_PATH));
     if (r)
         fuse_reply_err(req, r);
     else
         fuse_reply_attr(req, &st, CACHE_SECONDS);
 }
 
-static int set_times(const struct node *n, const struct stat *want, int valid)
+static int set_times(int fd, const struct stat *want, int valid)
 {
     struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_OMIT}};
     if (valid & FUSE_SET_ATTR_ATIME)
@@ -211,33 +263,32 @@ static int set_times(const struct node *n, const struct stat *want, int valid)
         times[0].tv_nsec = UTIME_NOW;
     if (valid & FUSE_SET_ATTR_MTIME_NOW)
         times[1].tv_nsec = UTIME_NOW;
-    if (__atomic_load_n(&n->data, __ATOMIC_ACQUIRE))
-        return pass_errno(futimens(n->fd, times));
-    return pass_errno(utimensat(AT_FDCWD, path_of(n).text, times, 0));
+    return pass_errno(utimensat(fd, "", times, AT_EMPTY_PATH));
 }
 
 static int set_size(struct node *n, off_t size)
 {
-    int fd = node_data(n);
-    return fd < 0 ? -fd : pass_errno(ftruncate(fd, size));
+    HELD h = hold(&n->kept, true);
+    return h.fd < 0 ? -h.fd : pass_errno(ftruncate(h.fd, size));
 }
 
 static void pass_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *want, int valid,
                          struct fuse_file_info *fi)
 {
     struct node *n = pass_node(req, ino);
-    int r = 0;
-    if (valid & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)) {
+    HELD h = hold(&n->kept, false);
+    int r = h.fd < 0 ? -h.fd : 0;
+    if (!r && valid & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)) {
         uid_t uid = valid & FUSE_SET_ATTR_UID ? want->st_uid : (uid_t)-1;
         gid_t gid = valid & FUSE_SET_ATTR_GID ? want->st_gid : (gid_t)-1;
-        r = pass_errno(fchownat(n->fd, "", uid, gid, AT_EMPTY_PATH));
+        r = pass_errno(fchownat(h.fd, "", uid, gid, AT_EMPTY_PATH));
     }
     if (!r && (valid & FUSE_SET_ATTR_MODE))
-        r = pass_errno(chmod(path_of(n).text, want->st_mode));
+        r = pass_errno(chmod(path_of(h.fd).text, want->st_mode));
     if (!r && (valid & FUSE_SET_ATTR_SIZE))
         r = set_size(n, want->st_size);
     if (!r && (valid & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME)))
-        r = set_times(n, want, valid);
+        r = set_times(h.fd, want, valid);
     if (r)
         fuse_reply_err(req, r);
     else
@@ -247,7 +298,8 @@ static void pass_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *want, int 
 static void pass_statfs(fuse_req_t req, fuse_ino_t ino)
 {
     struct statvfs st;
-    int r = pass_errno(fstatvfs(pass_node(req, ino)->fd, &st));
+    HELD h = hold_ino(req, ino);
+    int r = h.fd < 0 ? -h.fd : pass_errno(fstatvfs(h.fd, &st));
     if (r)
         fuse_reply_err(req, r);
     else
@@ -266,14 +318,14 @@ static void reply_xattr(fuse_req_t req, ssize_t got, size_t size)
 
 static void pass_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
-    struct fd_path path = path_of(pass_node(req, ino));
-    reply_xattr(req, getxattr(path.text, name, session_reply_buffer(), size), size);
+    HELD h = hold_ino(req, ino);
+    reply_xattr(req, getxattr(path_of(h.fd).text, name, session_reply_buffer(), size), size);
 }
 
 static void pass_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
-    struct fd_path path = path_of(pass_node(req, ino));
-    reply_xattr(req, listxattr(path.text, session_reply_buffer(), size), size);
+    HELD h = hold_ino(req, ino);
+    reply_xattr(req, listxattr(path_of(h.fd).text, session_reply_buffer(), size), size);
 }
 
 /* The name stands right behind the header of the request; libfuse 3.14 and later differ where they look. */
@@ -283,14 +335,14 @@ static void pass_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, cons
     const struct passthrough *p = fuse_req_userdata(req);
     const struct fuse_setxattr_in *in = (const void *)(session_request() + 1);
     const char *at = (const char *)in + (p->setxattr_ext ? sizeof *in : (size_t)FUSE_COMPAT_SETXATTR_IN_SIZE);
-    struct fd_path path = path_of(pass_node(req, ino));
-    fuse_reply_err(req, pass_errno(setxattr(path.text, at, at + strlen(at) + 1, in->size, flags)));
+    HELD h = hold_ino(req, ino);
+    fuse_reply_err(req, pass_errno(setxattr(path_of(h.fd).text, at, at + strlen(at) + 1, in->size, flags)));
 }
 
 static void pass_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
-    struct fd_path path = path_of(pass_node(req, ino));
-    fuse_reply_err(req, pass_errno(removexattr(path.text, name)));
+    HELD h = hold_ino(req, ino);
+    fuse_reply_err(req, pass_errno(removexattr(path_of(h.fd).text, name)));
 }
 
 /* ---- the table ---- */

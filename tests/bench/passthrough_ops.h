@@ -21,8 +21,9 @@ struct node *pass_node(fuse_req_t req, fuse_ino_t ino);
 /* 0 or a positive errno of a system call that returned r. */
 int pass_errno(long r);
 
-/* Looks name up in dir: a node with a reference of its own, and what to answer. 0 or an errno. */
-int pass_lookup(const struct node *dir, const char *name, struct fuse_entry_param *e);
+/* Looks name up in the directory of that descriptor: a node with a reference of its own, and what to answer.
+ * 0 or an errno. */
+int pass_lookup(int dir, const char *name, struct fuse_entry_param *e);
 
 /* ---- passthrough_data.c ---- */
 void pass_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);

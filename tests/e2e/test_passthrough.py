@@ -1,6 +1,8 @@
 """The benchmark's passthrough shows the directory below as it is: else its figures would say nothing."""
 
+import contextlib
 import os
+import resource
 import stat
 import subprocess
 
@@ -17,17 +19,21 @@ pytestmark = [pytest.mark.skipif(PLAIN, reason="about another mount"),
 
 
 class Passthrough:
-    def __init__(self, top, options):
-        self.below, self.path = top / "below", top / "mnt"
+    def __init__(self, top, options, limit=None):
+        self.below, self.path, self.limit = top / "below", top / "mnt", limit
         self.options = ["-o", options] if options else []
 
     def __enter__(self):
         self.below.mkdir(exist_ok=True)
         self.path.mkdir(exist_ok=True)
         self.process = subprocess.Popen([harness.build_dir() / "tests/bench/passthrough", "-f", *self.options,
-                                         self.below, self.path], stdin=subprocess.DEVNULL)
+                                         self.below, self.path], stdin=subprocess.DEVNULL, preexec_fn=self.keep_few)
         harness.wait_until(lambda: harness.mount_device(self.path) is not None, what="the mount")
         return self
+
+    def keep_few(self):
+        if self.limit:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (self.limit, self.limit))
 
     def __exit__(self, *exc):
         minor = harness.mount_device(self.path)
@@ -115,3 +121,32 @@ def test_whose_files(mount):
     in_child(lambda: write_file(mount.path / "f", b"x"), uid=65534, gid=65534, umask=0o027)
     st = os.stat(mount.below / "f")
     assert (st.st_uid, st.st_gid, stat.S_IMODE(st.st_mode)) == (65534, 65534, 0o640)
+
+
+def read_from_below(path):
+    with opened(path, os.O_RDWR) as fd:
+        os.fsync(fd)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        return os.pread(fd, 4000, 0)
+
+
+def test_more_files_than_descriptors(workdir):
+    """All known to the kernel at once; those that lost their name while they are open too."""
+    with Passthrough(workdir, "", limit=60) as m, contextlib.ExitStack() as stack:
+        open_files = []
+        for i in range(400):
+            path = m.path / f"file-{i}"
+            write_file(path, pattern(i, 3000))
+            if i % 10 == 0:
+                open_files.append((i, stack.enter_context(opened(path, os.O_RDWR))))
+        for i, fd in open_files[:10]:
+            os.pwrite(fd, b"written", 3000)
+            os.rename(m.path / f"file-{i + 1}", m.path / f"file-{i}") if i % 20 else os.unlink(m.path / f"file-{i}")
+        assert sum(len(read_file(e.path)) for e in os.scandir(m.path)) == 390 * 3000
+        for i in range(200, 300):
+            os.chmod(m.path / f"file-{i}", 0o640)
+            assert read_from_below(m.path / f"file-{i}") == pattern(i, 3000)
+        for i, fd in open_files[:10]:
+            os.fsync(fd)
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            assert os.pread(fd, 4000, 0) == pattern(i, 3000) + b"written" and os.fstat(fd).st_nlink == 0
