@@ -1,36 +1,48 @@
 """A small writer of SVG: bars of ratios, and lines on two logarithmic axes."""
 
 import math
+from dataclasses import dataclass
+from typing import Optional
 from xml.sax.saxutils import escape
 
-INK, FAINT, MET, SHORT = "#222222", "#d4d4d4", "#2f7d4f", "#c77a28"
-COLOURS = ("#1f6fb2", "#c7432b", "#2f7d4f", "#8a5ab8", "#b08a1e")
+COLOURS = ("#3d8bd0", "#d9604a", "#4a9e6b", "#a276cc", "#b8932f")  # readable on light and on dark
 FONT = 'font-family="Helvetica, Arial, sans-serif"'
+STYLE = """<style>
+.card { fill: #ffffff } .ink { fill: #222222 } .pale { fill: #666666 } .met { fill: #2f7d4f } .short { fill: #c77a28 }
+.grid { stroke: #dcdcdc } .axis, .mark { stroke: #222222 } .open { fill: #ffffff; stroke: #222222; stroke-width: 1.5 }
+@media (prefers-color-scheme: dark) {
+.card { fill: #161b22 } .ink { fill: #e6e6e6 } .pale { fill: #a0a0a0 } .met { fill: #4fae77 } .short { fill: #d9903f }
+.grid { stroke: #333a44 } .axis, .mark { stroke: #e6e6e6 } .open { fill: #161b22; stroke: #e6e6e6 } }
+</style>"""
 
 
 class Drawing:
+    """Colours are classes of STYLE, so that they follow the reader's choice of light or dark."""
+
     def __init__(self, width, height, title):
         self.width, self.height = width, height
-        self.parts = [f"<title>{escape(title)}</title>", f'<rect width="{width}" height="{height}" fill="#ffffff"/>']
+        self.parts = [f"<title>{escape(title)}</title>", STYLE]
+        self.rect(0, 0, width, height, "card")
 
-    def text(self, x, y, text, size=12, anchor="start", fill=INK, weight="normal"):
-        self.parts.append(f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}" fill="{fill}" '
+    def text(self, x, y, text, size=12, anchor="start", kind="ink", weight="normal"):
+        self.parts.append(f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}" '
                           f'font-weight="{weight}">{escape(text)}</text>')
 
-    def line(self, x1, y1, x2, y2, stroke=FAINT, width=1.0, dash=""):
-        dashes = f' stroke-dasharray="{dash}"' if dash else ""
-        self.parts.append(f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{stroke}" '
-                          f'stroke-width="{width}"{dashes}/>')
+    def line(self, x1, y1, x2, y2, kind="grid", width=1.0):
+        self.parts.append(f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke-width="{width}"/>')
 
-    def rect(self, x, y, width, height, fill, opacity=1.0):
-        self.parts.append(f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(width, 0):.1f}" height="{height:.1f}" fill="{fill}" '
-                          f'fill-opacity="{opacity}"/>')
+    def rect(self, x, y, width, height, kind):
+        self.parts.append(f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{max(width, 0):.1f}" height="{height:.1f}"/>')
 
-    def path(self, points, stroke, dash=""):
-        dashes = f' stroke-dasharray="{dash}"' if dash else ""
+    def circle(self, x, y, radius, kind):
+        self.parts.append(f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}"/>')
+
+    def path(self, points, stroke, dashed):
+        """Dots stand where something was measured."""
         where = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        self.parts.append(f'<polyline points="{where}" fill="none" stroke="{stroke}" stroke-width="2"{dashes}/>')
-        if not dash:
+        style = ' stroke-dasharray="5 4" stroke-width="1.5" opacity="0.7"' if dashed else ' stroke-width="2"'
+        self.parts.append(f'<polyline points="{where}" fill="none" stroke="{stroke}"{style}/>')
+        if not dashed:
             self.parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{stroke}"/>' for x, y in points]
 
     def svg(self):
@@ -54,38 +66,71 @@ def factor(x):
     return f"{x:g}×" if x >= 1 else f"1/{round(1 / x):g}"
 
 
-def bars(title, note, groups):
-    """groups: [(heading, [(label, ratio, wanted, met)])], side by side over the same labels. A bar begins at 1: right of it
-    latchfs is better. wanted is marked by a tick."""
-    labels = list(dict.fromkeys(label for _, entries in groups for label, *_ in entries))
-    left, column, step, top = 312, 270, 22, 74
-    width, height = left + column * len(groups) + 20, top + step * len(labels) + 34
+@dataclass
+class Bar:
+    label: str
+    ratio: float
+    wanted: float
+    without: Optional[float]  # the ratio without the ring
+
+
+MARKS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16, 32)
+LEFT, COLUMN, STEP, TOP = 312, 372, 22, 112  # of the bars; the labels stand left of them
+
+
+def bars(title, notes, groups):
+    """groups: [(heading, [Bar])], side by side over the same labels. A bar begins at 1: right of it latchfs is better."""
+    labels = list(dict.fromkeys(bar.label for _, entries in groups for bar in entries))
+    width, height = LEFT + COLUMN * len(groups) + 20, TOP + STEP * len(labels) + 34
     drawing = Drawing(width, height, title)
-    drawing.text(12, 24, title, 16, weight="bold")
-    drawing.text(12, 42, note, 11, fill="#666666")
+    drawing.text(16, 28, title, 17, weight="bold")
+    for i, note in enumerate(notes):
+        drawing.text(16, 48 + 15 * i, note, 12, kind="pale")
+    legend(drawing, 16, 68, any(bar.without for _, entries in groups for bar in entries))
     for i, label in enumerate(labels):
-        drawing.text(left - 12, top + step * i + 15, label, 12, "end")
+        drawing.text(LEFT - 14, TOP + STEP * i + 15, label, 12, "end")
     for g, (heading, entries) in enumerate(groups):
-        start = left + column * g
-        bar_column(drawing, LogAxis(0.25, 16, start, start + column - 34), heading, top, step, {e[0]: e[1:] for e in entries}, labels)
+        start = LEFT + COLUMN * g
+        bar_column(drawing, LogAxis(MARKS[0], MARKS[-1], start, start + COLUMN - 44), heading, {e.label: e for e in entries}, labels)
     return drawing.svg()
 
 
-def bar_column(drawing, axis, heading, top, step, entries, labels):
-    bottom = top + step * len(labels)
-    drawing.text(axis(1), top - 16, heading, 12, "middle", weight="bold")
-    for mark in (0.25, 0.5, 1, 2, 4, 8, 16):
-        drawing.line(axis(mark), top, axis(mark), bottom, INK if mark == 1 else FAINT)
-        drawing.text(axis(mark), bottom + 16, factor(mark), 10, "middle", fill="#666666")
+def legend(drawing, x, y, without):
+    drawing.rect(x, y - 9, 22, 10, "met")
+    drawing.text(x + 28, y, "target met", 12, kind="pale")
+    drawing.rect(x + 104, y - 9, 22, 10, "short")
+    drawing.text(x + 132, y, "short of it", 12, kind="pale")
+    drawing.line(x + 210, y - 11, x + 210, y + 3, "mark", 2)
+    drawing.text(x + 218, y, "target", 12, kind="pale")
+    if without:
+        drawing.circle(x + 276, y - 4, 4, "open")
+        drawing.text(x + 286, y, "without FUSE over io_uring, as hosts come", 12, kind="pale")
+
+
+def bar_column(drawing, axis, heading, entries, labels):
+    bottom = TOP + STEP * len(labels)
+    drawing.text((axis.start + axis.end) / 2, TOP - 14, heading, 13, "middle", weight="bold")
+    for mark in MARKS:
+        drawing.line(axis(mark), TOP, axis(mark), bottom, "axis" if mark == 1 else "grid")
+        drawing.text(axis(mark), bottom + 16, factor(mark), 10, "middle", "pale")
     for i, label in enumerate(labels):
-        if label not in entries:
-            continue
-        ratio, wanted, met = entries[label]
-        x, y = axis(ratio), top + step * i + 4
-        drawing.rect(min(x, axis(1)), y, abs(x - axis(1)), step - 8, MET if met else SHORT)
-        drawing.line(axis(wanted), y - 2, axis(wanted), y + step - 6, INK, 2)
-        inside = x + 4 if x >= axis(1) else axis(1) + 4
-        drawing.text(max(inside, axis(wanted) + 4) if abs(inside - axis(wanted)) < 30 else inside, y + 11, f"{ratio:.2f}", 10)
+        if label in entries:
+            one_bar(drawing, axis, TOP + STEP * i + 4, entries[label])
+
+
+def one_bar(drawing, axis, y, bar):
+    x, zero, mark = axis(bar.ratio), axis(1), axis(bar.wanted)
+    drawing.rect(min(x, zero), y, abs(x - zero), STEP - 8, "met" if bar.ratio >= bar.wanted else "short")
+    drawing.line(mark, y - 2, mark, y + STEP - 6, "mark", 2)
+    ends = [x]
+    if bar.without:
+        drawing.circle(axis(bar.without), y + (STEP - 8) / 2, 4, "open")
+        ends.append(axis(bar.without))
+    if x < zero and min(ends) > axis.start + 24:
+        drawing.text(min(ends) - 7, y + 11, f"{bar.ratio:.2f}", 10, "end")
+        return
+    at = max(*ends, zero)
+    drawing.text((mark if at - 2 <= mark < at + 36 else at) + 7, y + 11, f"{bar.ratio:.2f}", 10)
 
 
 def ticks(least, most):
@@ -106,13 +151,14 @@ def mib(x):
 
 
 def panels(title, note, plots):
-    """plots: [(heading, x title, [(line's name, [(x, y)], dash)], label of x)], beside each other; all y are µs."""
-    width, height, panel = 30 + 330 * len(plots), 400, 330
+    """plots: [(heading, x title, [(line's name, [(x, y)], dashed)], label of x)], beside each other; all y are µs. A dashed line has
+    the colour of the other line of its name."""
+    width, height, panel = 30 + 350 * len(plots), 440, 350
     drawing = Drawing(width, height, title)
-    drawing.text(12, 24, title, 16, weight="bold")
-    drawing.text(12, 42, note, 11, fill="#666666")
+    drawing.text(16, 28, title, 17, weight="bold")
+    drawing.text(16, 48, note, 12, kind="pale")
     for i, (heading, x_title, lines, label) in enumerate(plots):
-        panel_of(drawing, 60 + panel * i, 84, panel - 70, 190, heading, x_title, lines, label)
+        panel_of(drawing, 60 + panel * i, 98, panel - 70, 210, heading, x_title, lines, label)
     return drawing.svg()
 
 
@@ -122,16 +168,18 @@ def panel_of(drawing, left, top, width, height, heading, x_title, lines, label=s
     y_ticks = ticks(min(ys), max(ys))
     x = LogAxis(min(xs), max(xs), left, left + width)
     y = LogAxis(y_ticks[0], y_ticks[-1], top + height, top)
-    drawing.text(left, top - 14, heading, 12, weight="bold")
+    drawing.text(left, top - 14, heading, 13, weight="bold")
     for mark in y_ticks:
         drawing.line(left, y(mark), left + width, y(mark))
-        drawing.text(left - 6, y(mark) + 4, short(mark), 10, "end", "#666666")
+        drawing.text(left - 6, y(mark) + 4, short(mark), 10, "end", "pale")
     for mark in sorted(set(xs)):
         drawing.line(x(mark), top, x(mark), top + height)
-        drawing.text(x(mark), top + height + 15, label(mark), 10, "middle", "#666666")
-    drawing.text(left + width / 2, top + height + 32, x_title, 11, "middle", "#666666")
-    for i, (name, line, dash) in enumerate(lines):
-        colour = COLOURS[i % len(COLOURS)]
-        drawing.path([(x(a), y(b)) for a, b in line], colour, dash)
-        drawing.line(left, top + height + 48 + 15 * i, left + 18, top + height + 48 + 15 * i, colour, 2, dash)
-        drawing.text(left + 24, top + height + 52 + 15 * i, name, 11)
+        drawing.text(x(mark), top + height + 15, label(mark), 10, "middle", "pale")
+    drawing.text(left + width / 2, top + height + 32, x_title, 11, "middle", "pale")
+    names = list(dict.fromkeys(name for name, _, _ in lines))
+    for name, line, dashed in lines:
+        drawing.path([(x(a), y(b)) for a, b in line], COLOURS[names.index(name) % len(COLOURS)], dashed)
+    for i, name in enumerate(names):
+        at = top + height + 52 + 16 * i
+        drawing.path([(left, at), (left + 20, at)], COLOURS[i % len(COLOURS)], False)
+        drawing.text(left + 30, at + 4, name, 11)

@@ -115,7 +115,7 @@ def mount_seconds(place, rounds):
         begun = time.perf_counter()
         subprocess.run(argv, env=volume.keyd.env, **programs.QUIET)
         seconds.append(time.perf_counter() - begun)
-    place.found = []
+    place.found = []  # another daemon than before
     return seconds
 
 

@@ -5,6 +5,7 @@ import statistics
 import time
 
 import costs
+import host
 import scaling
 import systems
 from runner import backings, say
@@ -18,8 +19,13 @@ def places(args, backing, names):
         yield {n: stack.enter_context(systems.SYSTEMS[n](base)) for n in names if n in args.systems}
 
 
-def measure_costs(args):
-    """Processor time of all; the rest of latchfs alone, on tmpfs where the disk cannot blur it."""
+def ring_settings():
+    """The systems of latchfs by what the host is set to: with the ring and without, where there is one."""
+    return {"latchfs": True} | ({"latchfs_noring": False} if host.ring_available() else {})
+
+
+def measure_costs(args, keep):
+    """Processor time of all; the rest of latchfs alone, on tmpfs where the disk cannot blur it. keep takes what is known so far."""
     idle = costs.busy_seconds()
     time.sleep(2)
     found = {"gib": {}, "alone": costs.busy_seconds() - idle < 0.1}
@@ -28,7 +34,13 @@ def measure_costs(args):
         say("costs: processor time")
     with places(args, "tmpfs", ["latchfs", "passthrough", "gocryptfs", "plain"]) as there:
         ours = there["latchfs"]
-        found["mount"] = costs.mount_seconds(ours, 5 if args.quick else 9)
+        found["mount"] = {}
+        for name, on in ring_settings().items():
+            with host.ring(on):
+                found["mount"][name] = costs.mount_seconds(ours, 5 if args.quick else 9)
+        with host.ring(True):
+            costs.mount_seconds(ours, 1)
+        found["ring"] = host.has_ring(ours.pids())
         found["memory"] = costs.memory(ours, 20000 if args.quick else 100000, 512 if args.quick else 1500)
         found["memory"]["of_inodes"] = 20000 if args.quick else 100000
         say("costs: mount, memory")
@@ -36,25 +48,36 @@ def measure_costs(args):
         others = [there[n] for n in ("passthrough", "gocryptfs") if n in there]
         found["loss"] = costs.compute_loss(ours, there["plain"], others, 2 if args.quick else 5)
         say("costs: compute job")
-    return found
+    keep(found)
 
 
-def measure_scaling(args):
-    """{system: {plot: {line: points}}} on tmpfs."""
+def measure_growth(args, keep):
+    """{system: {plot: {line: points}}} on tmpfs. keep takes what is known so far."""
     found = {}
-    sizes = scaling.DIRECTORIES[:3] if args.quick else scaling.DIRECTORIES
+    sizes = (10, 1000, 20000) if args.quick else scaling.DIRECTORIES
     seconds = 0.1 if args.quick else 0.4
+    counts = scaling.THREADS[::3] if args.quick else scaling.THREADS
     with places(args, "tmpfs", ["latchfs", "passthrough"]) as there:
         for name, place in there.items():
-            ours = name == "latchfs"
-            found[name] = {"threads": scaling.threads(place, scaling.THREADS, seconds),
-                           "files": scaling.files(place, scaling.FILES_MIB, 2 if args.quick else 5)}
-            if ours:
-                found[name]["directories"] = scaling.directories(place, sizes, seconds)
-    return found
+            found[name] = {"ring": place.ring,
+                           "threads": scaling.threads(place, counts, seconds),
+                           "files": scaling.files(place, scaling.FILES_MIB, 1 if args.quick else 5)}
+            keep({"lines": found})
+            found[name]["directories"] = scaling.directories(place, sizes, seconds)
+            keep({"lines": found})
 
 
-PLOTS = (("directories", "names in the directory"), ("files", "MiB of the (sparse) file"), ("threads", "threads at once"))
+def measure_host(args, keep):
+    """{backing: {"write" | "read": {settings: MiB/s of each round}}}"""
+    found = {}
+    for backing in args.backing:
+        with places(args, backing, ["latchfs"]) as there:
+            found[backing] = host.measure(there["latchfs"], args.rounds if args.quick else max(9, args.rounds), 128, 80)
+            keep({"figures": found, "ring": there["latchfs"].ring})
+            say(f"host settings: {backing}")
+
+
+PLOTS = (("directories", "names in the directory"), ("files", "size of the (sparse) file"), ("threads", "threads at once"))
 
 
 def least_median_most(values, digits):
@@ -66,20 +89,28 @@ def gib_lines(found, kind):
     the daemon and the program alone where other programs kept the machine busy."""
     medians = {s: statistics.median(f[found["alone"]] for f in figures) for s, figures in found["gib"][kind].items()}
     peers = {s: m for s, m in medians.items() if s in systems.PEERS}
-    if "latchfs" not in medians or not peers:
+    if not peers:
         return []
     best = min(peers, key=peers.get)
-    measured = f"{medians['latchfs']:.2f} s ({best} {peers[best]:.2f} s" + \
-        (f", passthrough {medians['passthrough']:.2f} s)" if "passthrough" in medians else ")")
-    return [(f"processor time per GiB {kind}", measured, "not above the best peer", medians["latchfs"] <= peers[best])]
+    beside = [f"{best} {peers[best]:.2f} s"]
+    beside += [f"{s} {medians[s]:.2f} s" for s in ("passthrough",) if s in medians]
+    return [(f"processor time per GiB {kind}{NORING_TITLE[ours]}", f"{medians[ours]:.2f} s ({', '.join(beside)})", "not above the best peer",
+             medians[ours] <= peers[best]) for ours in ("latchfs", "latchfs_noring") if ours in medians]
+
+
+NORING_TITLE = {"latchfs": "", "latchfs_noring": ", no ring"}
+
+
+def mount_lines(found):
+    for system, seconds in found["mount"].items():
+        took = [1000 * s for s in seconds]
+        yield (f"mount with a key file{NORING_TITLE[system]}", f"{least_median_most(took, 0)} ms", "under 50 ms", statistics.median(took) < 50)
 
 
 def cost_lines(found):
     """(title, measured, wanted, met) of every absolute target."""
     memory, loss = found["memory"], found["loss"]
-    mount = [1000 * s for s in found["mount"]]
-    lines = gib_lines(found, "written") + gib_lines(found, "read")
-    lines.append(("mount with a key file", f"{least_median_most(mount, 0)} ms", "under 50 ms", statistics.median(mount) < 50))
+    lines = [*gib_lines(found, "written"), *gib_lines(found, "read"), *mount_lines(found)]
     for key, title, most in (("idle", "idle", 16), ("inodes", f"{memory['of_inodes']:,} cached inodes", 64), ("streaming", "streaming", 96)):
         lines.append((f"resident memory, {title}", f"{memory[key]:.1f} MiB", f"{most} MiB", memory[key] <= most))
     for case, share in loss.items():
@@ -90,6 +121,6 @@ def cost_lines(found):
 
 
 def growth_lines(found):
-    """(plot, line, smallest, largest, growth) of latchfs."""
-    return [(plot, line, points[0], points[-1], scaling.growth(points))
-            for plot, _ in PLOTS for line, points in found.get("latchfs", {}).get(plot, {}).items()]
+    """(system, plot, line, smallest, largest, growth)"""
+    return [(system, plot, line, points[0], points[-1], scaling.growth(points)) for plot, _ in PLOTS for system, plots in found["lines"].items()
+            for line, points in plots.get(plot, {}).items()]

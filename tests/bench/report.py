@@ -4,6 +4,8 @@ import systems
 import targets
 from runner import Results
 
+NORING_SUFFIX = "_noring"
+
 
 def number(x):
     if x is None:
@@ -27,7 +29,13 @@ def verdict_text(verdicts):
     short = [v for v in verdicts if not v.met]
     if not short:
         return "met"
-    return "short: " + ", ".join(f"{v.ratio:.2f} of {v.wanted:g} × {v.against}" for v in short)
+    return "short: " + ", ".join(f"{just_below(v)} of {v.wanted:g} × {v.against}" for v in short)
+
+
+def just_below(verdict):
+    """A ratio that is short does not look as if it were not."""
+    text = f"{verdict.ratio:.2f}"
+    return text if float(text) < verdict.wanted else f"{verdict.ratio:.4f}"
 
 
 def bounded(results, backing, row):
@@ -39,8 +47,8 @@ def bounded(results, backing, row):
     return f"; {backing} itself: {row.ratio(plain, best[1]):.2f}"
 
 
-def ratio_text(results, backing, row, against):
-    found = targets.compare(results, backing, row, against)
+def ratio_text(results, backing, row, against, suffix=""):
+    found = targets.compare(results, backing, row, against, suffix)
     if not found:
         return "–"
     return f"{found[1]:.2f} ({found[0]})" if against == "peer" else f"{found[1]:.2f}"
@@ -63,29 +71,44 @@ def rows_of(results, backing, rows):
     return [r for r in rows if r.key in results.rates.get(backing, {})]
 
 
+def has_noring(results):
+    """Whether latchfs was also timed without the host's setting for FUSE over io_uring."""
+    return any(f"latchfs{NORING_SUFFIX}" in by_system for rows in results.rates.values() for by_system in rows.values())
+
+
 def ratio_table(results, backing, rows):
-    """Markdown: ratios and verdicts."""
-    out = ["| workload | / best peer | / passthrough | / plain | plain / best peer | verdict |", "| --- | --- | --- | --- | --- | --- |"]
+    """Markdown: ratios and verdicts; without the ring too where that was measured."""
+    both = has_noring(results)
+    heads = ["workload", "/ best peer", *(["no ring / best peer"] if both else []), "/ passthrough", *(["no ring / passthrough"] if both else []),
+             "/ plain", "plain / best peer", "verdict", *(["verdict, no ring"] if both else [])]
+    out = [f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|"]
     for row in rows_of(results, backing, rows):
-        ratios = [ratio_text(results, backing, row, a) for a in ("peer", "passthrough", "plain")]
-        verdict = verdict_text(targets.judge(results, backing, row)) + bounded(results, backing, row)
-        out.append(f"| {row.title} | {' | '.join(ratios)} | {ceiling(results, backing, row)} | {verdict} |")
+        cells = [row.title]
+        for against in ("peer", "passthrough", "plain"):
+            cells.append(ratio_text(results, backing, row, against))
+            if both and against != "plain":
+                cells.append(ratio_text(results, backing, row, against, NORING_SUFFIX))
+        cells += [ceiling(results, backing, row), verdict_text(targets.judge(results, backing, row)) + bounded(results, backing, row)]
+        if both:
+            cells.append(verdict_text(targets.judge(results, backing, row, NORING_SUFFIX)))
+        out.append(f"| {' | '.join(cells)} |")
     return "\n".join(out)
 
 
 def figure_table(results, backing, rows, names):
     """Markdown: medians with the least and the most."""
     names = [n for n in names if n != "gocryptfs_default"]
-    out = ["| workload | " + " | ".join(names) + " |", "| --- |" + " --- |" * len(names)]
+    titles = [systems.TITLES.get(n, n) for n in names]
+    out = ["| workload | " + " | ".join(titles) + " |", "| --- |" + " --- |" * len(names)]
     for row in rows_of(results, backing, rows):
         cells = [cell(results, backing, row, s) for s in names]
         out.append(f"| {row.title}, {row.unit} | {' | '.join(cells)} |")
     return "\n".join(out)
 
 
-def met(results, rows):
+def met(results, rows, suffix=""):
     """(rows met, rows judged) over all backings."""
-    verdicts = [targets.judge(results, b, r) for b in results.rates for r in rows_of(results, b, rows)]
+    verdicts = [targets.judge(results, b, r, suffix) for b in results.rates for r in rows_of(results, b, rows)]
     verdicts = [v for v in verdicts if v]
     return sum(all(m.met for m in v) for v in verdicts), len(verdicts)
 
@@ -102,15 +125,16 @@ def terminal(results, rows, names):
             cost = cost_ratio(results, backing, row)
             ratios += f"{cost:9.2f}" if cost else f"{'–':>9}"
             out.append(f"{row.title[:36] + ', ' + row.unit:45}{cells}{ratios}  {verdict_text(targets.judge(results, backing, row))}")
-    good, all_rows = met(results, rows)
-    out.append(f"\n{good} of {all_rows} rows met")
+    out.append("\n{} of {} rows met".format(*met(results, rows)))
+    if has_noring(results):
+        out.append("{} of {} rows met without the ring".format(*met(results, rows, NORING_SUFFIX)))
     return "\n".join(out)
 
 
 def from_json(known):
     """The Results that as_json wrote."""
     results = Results()
-    results.failed = known["failed"]
+    results.failed, results.names = known["failed"], known.get("names", {})
     for backing, by_row in known["rows"].items():
         results.rates[backing] = {key: row["rates"] for key, row in by_row.items()}
         results.costs[backing] = {key: row["processor_seconds_per_unit"] for key, row in by_row.items()}
@@ -131,4 +155,4 @@ def as_json(results, rows, about):
                 "targets": [{"against": v.against, "ratio": v.ratio, "wanted": v.wanted, "met": v.met}
                             for v in targets.judge(results, backing, row)],
             }
-    return {"about": about, "rows": figures, "failed": results.failed}
+    return {"about": about, "rows": figures, "failed": results.failed, "names": results.names}

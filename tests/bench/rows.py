@@ -23,7 +23,7 @@ class Scale:
     tree: int  # files of the source tree
 
 
-FULL = Scale(stream=128, seconds=0.3, files=2000, names=100000, names_seconds=10, tree=500)
+FULL = Scale(stream=128, seconds=0.3, files=2000, names=100000, names_seconds=25, tree=500)
 QUICK = Scale(stream=64, seconds=0.15, files=800, names=20000, names_seconds=1.5, tree=200)
 
 
@@ -103,7 +103,7 @@ def read_16k(p, s):
 
 def make_names(p, s):
     """Not in the round's directory: it stays for all rounds."""
-    workload("create", p.root / "names", amount=s.names, seconds=s.names_seconds)
+    workload("names", p.root / "names", amount=s.names, seconds=s.names_seconds)
 
 
 def enough(result, s):

@@ -5,7 +5,6 @@ import os
 import random
 import resource
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
@@ -46,11 +45,14 @@ class Results:
         self.rates = {}
         self.costs = {}
         self.failed = {}
+        self.names = {}  # [backing][system] in the large directory
 
     def add(self, backing, row, system, amount, seconds, processor):
         value = seconds if row.unit == "s" else amount / seconds
         for kept, figure in ((self.rates, value), (self.costs, processor / max(amount, 1))):
             kept.setdefault(backing, {}).setdefault(row.key, {}).setdefault(system, []).append(figure)
+        if row.key == "readdir_cold":
+            self.names.setdefault(backing, {})[system] = amount
 
     def fail(self, backing, row, system, why):
         say(f"{backing}: {row.key}: {system}: {str(why).strip()[:200]}")
@@ -90,12 +92,14 @@ def backings(directory, wanted):
 
 
 class Runner:
-    """after is called with the results so far after each round of each backing."""
+    """after is called with the runner after each round of each backing."""
 
     def __init__(self, args, rows, scale, after):
         self.args, self.rows, self.scale, self.after = args, rows, scale, after
         self.results = Results()
         self.spent = {}
+        self.systems = list(args.systems)  # that took part
+        self.rings = set()  # systems that talk to the kernel through io_uring
         self.rounds = 0
 
     def one(self, backing, row, place, first):
@@ -124,13 +128,26 @@ class Runner:
             with contextlib.suppress(OSError):
                 os.unlink(place.dir / "stream")
 
+    def mounted(self, stack, base):
+        """The Places of one backing. Where the daemons make nothing of the ring that the host offers, there is nothing to compare
+        with."""
+        there = []
+        for name in self.args.systems:
+            same = name in systems.NORING and not any(p.ring for p in there if name.startswith(p.name))
+            if same:
+                say(f"{name}: left out, {name.removesuffix('_noring')} uses no ring")
+            else:
+                there.append(stack.enter_context(systems.SYSTEMS[name](base)))
+        self.rings |= {p.name for p in there if p.ring}
+        self.systems = [p.name for p in there]
+        return there
+
     def run(self):
         """All rows on all backings; the backings take turns too."""
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
         with contextlib.ExitStack() as stack:
             bases = stack.enter_context(backings(self.args.dir, self.args.backing))
             stack.enter_context(programs.supply(bases.get("tmpfs") or next(iter(bases.values())), self.scale.tree))
-            places = {b: [stack.enter_context(systems.SYSTEMS[s](base)) for s in self.args.systems] for b, base in bases.items()}
+            places = {b: self.mounted(stack, base) for b, base in bases.items()}
             begun, longest = time.monotonic(), 0.0
             for number in range(self.args.rounds):
                 started = time.monotonic()
@@ -140,7 +157,7 @@ class Runner:
                 self.rounds = number + 1
                 for backing, there in places.items():
                     self.round(backing, there, number)
-                    self.after(self.results)
+                    self.after(self)
                 longest = max(longest, time.monotonic() - started)
                 say(f"round {number + 1} of {self.args.rounds} after {time.monotonic() - begun:.0f} s")
         return self.results

@@ -8,32 +8,46 @@ from runner import say, settle
 
 DIRECTORIES = (10, 1000, 100000, 1000000)
 FILES_MIB = (1, 64, 1024, 10240, 102400)
-MOST_SECONDS = 150  # for making the names of one directory; what is made then is the size
+MOST_SECONDS = 200  # for filling one directory; what is made then is the size
 THREADS = (1, 2, 4, 8, 16, 32, 64)
 
 
-def microseconds(result):
-    done, seconds = result
-    return 1e6 * seconds / max(done, 1)
+def microseconds(results):
+    return 1e6 * sum(seconds for _, seconds in results) / max(sum(done for done, _ in results), 1)
+
+
+def fill(place, top, names):
+    """Names in a directory, untimed. What shows the directory below as it is gets them there."""
+    top.mkdir()
+    if not names:
+        return 0
+    where = place.below / top.relative_to(place.root) if place.name.startswith("passthrough") else top
+    return rows.workload("names", where, amount=names, seconds=MOST_SECONDS)[0]
+
+
+def directory(place, names, seconds):
+    """{operation: µs} in fresh directories of so many names, and how many they are. Cold ones after the caches were dropped."""
+    tops = [place.root / f"names-{names}-{i}" for i in range(max(1, 1000 // names))]  # a few operations cannot be timed
+    added = min(names, 2000)
+    first = [fill(place, top, names - added) for top in tops][0]
+    names, costs = first + added, {}
+    settle(False)
+    costs["create"] = [rows.workload("create", top, amount=added, first=first, size=0) for top in tops]
+    for name, what, args in (("stat, cold", "stat", {"files": names, "amount": min(names, 20000), "seconds": seconds}),
+                             ("readdir, cold, each name", "list", {"amount": 1})):
+        settle(True)
+        costs[name] = [rows.workload(what, top, **args) for top in tops]
+    costs["unlink"] = [rows.workload("unlink", top, files=names, amount=min(names, 5000), seconds=seconds) for top in tops]
+    return names, {name: microseconds(results) for name, results in costs.items()}
 
 
 def directories(place, sizes, seconds):
-    """{operation: [(names, µs)]}, in fresh directories. Cold ones after the caches were dropped."""
+    """{operation: [(names, µs)]}"""
     lines = {}
-    for names in sizes:
-        top = place.root / f"names-{names}"
-        repeat = max(1, 1000 // names)  # a few operations cannot be timed
-        made = [rows.workload("create", f"{top}-{i}", amount=names, size=0, seconds=MOST_SECONDS) for i in range(repeat)]
-        names = made[0][0]
-        lines.setdefault("create", []).append((names, sum(microseconds(m) for m in made) / repeat))
-        settle(cold=True)
-        looked = [rows.workload("stat", f"{top}-{i}", files=names, amount=min(names, 20000), seconds=seconds) for i in range(repeat)]
-        lines.setdefault("stat, cold", []).append((names, sum(microseconds(m) for m in looked) / repeat))
-        settle(cold=True)
-        listed = [rows.workload("list", f"{top}-{i}", amount=1) for i in range(repeat)]
-        lines.setdefault("readdir, cold", []).append((names, sum(microseconds(m) for m in listed) / repeat))
-        gone = [rows.workload("unlink", f"{top}-{i}", files=names, amount=min(names, 5000), seconds=seconds) for i in range(repeat)]
-        lines.setdefault("unlink", []).append((names, sum(microseconds(m) for m in gone) / repeat))
+    for size in sizes:
+        names, costs = directory(place, size, seconds)
+        for name, cost in costs.items():
+            lines.setdefault(name, []).append((names, cost))
         say(f"{place.name}: directories of {names:,}")
     return lines
 
@@ -49,7 +63,7 @@ def files(place, sizes, repeat=5):
             for name, what, cold in (("write 4 KiB, buffered", "randwrite", False), ("write 4 KiB, fdatasync each", "randsync", False),
                                      ("read 4 KiB, cold", "randread", True)):
                 settle(cold)
-                costs.setdefault(name, []).append(microseconds(rows.workload(what, place.dir, amount=256, files=256)))
+                costs.setdefault(name, []).append(microseconds([rows.workload(what, place.dir, amount=256, files=256)]))
             os.unlink(place.dir / "stream")
         for name, figures in costs.items():
             lines.setdefault(name, []).append((mib, statistics.median(figures)))
@@ -68,7 +82,7 @@ def threads(place, counts, seconds, files_of_all=3200):
                                  ("stat of a new name", "missing", {"seconds": seconds}),
                                  ("unlink", "unlink", {"files": each})):
             result = rows.workload(what, place.dir, threads=count, **args)
-            lines.setdefault(name, []).append((count, microseconds(result)))
+            lines.setdefault(name, []).append((count, microseconds([result])))
     say(f"{place.name}: up to {counts[-1]} threads")
     return lines
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import harness
+import host
 
 PEERS = ("gocryptfs", "securefs", "encfs", "cryfs")
 UNSYNCED = ("cryfs",)  # its fsync and fdatasync make no call that syncs anything (strace): no peer where data must be on disk
@@ -29,6 +30,7 @@ class Place:
     dir: Path = None
     made: dict = field(default_factory=dict)
     found: list = field(default_factory=list)
+    ring: bool = False  # its daemon talks to the kernel through io_uring
 
     def new_dir(self, name):
         self.dir = self.root / name
@@ -80,7 +82,9 @@ def mounted(base, name, start):
     try:
         start(cipher, mnt)
         harness.wait_until(lambda: os.path.ismount(mnt), what=f"{name} to be mounted")
-        yield Place(name, mnt, cipher)
+        place = Place(name, mnt, cipher)
+        place.ring = host.has_ring(place.pids())
+        yield place
     finally:
         take_away(mnt)
 
@@ -111,24 +115,35 @@ def plain(base):
 
 
 @contextlib.contextmanager
-def latchfs(base):
-    (base / "latchfs").mkdir()
-    with harness.Keyd(harness.binaries(), base / "keyd") as keyd:
-        volume = harness.Volume(keyd, base / "latchfs" / "cipher").create()
+def latchfs(base, name="latchfs", ring=True):
+    (base / name).mkdir()
+    with harness.Keyd(harness.binaries(), base / name / "keyd") as keyd, contextlib.ExitStack() as stack:
+        volume = harness.Volume(keyd, base / name / "cipher").create()
         spread_directories(volume.path)
         volume.unlock().ok()
-        with volume.mount() as mount:
-            place = Place("latchfs", mount.path, volume.path)
-            place.volume = volume
-            yield place
+        with host.ring(ring):
+            mount = stack.enter_context(volume.mount())
+        place = Place(name, mount.path, volume.path)
+        place.volume, place.ring = volume, host.has_ring(place.pids())
+        yield place
 
 
 def passthrough_program():
     return harness.build_dir() / "tests" / "bench" / "passthrough"
 
 
-def passthrough(base):
-    return mounted(base, "passthrough", lambda cipher, mnt: run([passthrough_program(), cipher, mnt]))
+def passthrough(base, name="passthrough", ring=True):
+    def start(cipher, mnt):
+        with host.ring(ring):
+            run([passthrough_program(), cipher, mnt])
+            harness.wait_until(lambda: os.path.ismount(mnt), what=f"{name} to be mounted")
+
+    return mounted(base, name, start)
+
+
+def without_ring(system):
+    """The same without the host's setting for FUSE over io_uring."""
+    return lambda base: system(base, f"{system.__name__}_noring", ring=False)
 
 
 def gocryptfs(base, name="gocryptfs", options=("-kernel_cache",)):
@@ -170,12 +185,23 @@ def cryfs(base):
 
 
 SYSTEMS = {f.__name__: f for f in (latchfs, passthrough, plain, gocryptfs, securefs, encfs, cryfs, gocryptfs_default)}
+NORING = {f"{f.__name__}_noring": without_ring(f) for f in (latchfs, passthrough)}
+SYSTEMS |= NORING
+TITLES = {"latchfs_noring": "latchfs, no ring", "passthrough_noring": "passthrough, no ring"}
+
+
+def is_there(name):
+    """Whether its program is installed or built, and the kernel has what sets it apart."""
+    if name.endswith("_noring") and not host.ring_available():
+        return False
+    program = name.removesuffix("_noring").removesuffix("_default")
+    if program == "passthrough":
+        return passthrough_program().exists()
+    return program in ("latchfs", "plain") or shutil.which(program) is not None
 
 
 def available():
-    """Names of the systems whose programs are installed or built."""
-    return [s for s in SYSTEMS if (passthrough_program().exists() if s == "passthrough" else shutil.which(s.removesuffix("_default"))
-                                   if s not in ("latchfs", "plain") else True)]
+    return [s for s in SYSTEMS if is_there(s)]
 
 
 def versions():

@@ -75,22 +75,24 @@ def best_peer(results, backing, row):
     return min(found, key=lambda f: f[1]) if row.unit == "s" else max(found, key=lambda f: f[1])
 
 
-def compare(results, backing, row, against):
-    """(name, ratio) of latchfs against "peer", "passthrough" or "plain"; None where it was not measured."""
-    ours = results.median(backing, row, "latchfs")
-    other = best_peer(results, backing, row) if against == "peer" else (against, results.median(backing, row, against))
+def compare(results, backing, row, against, suffix=""):
+    """(name, ratio) of latchfs against "peer", "passthrough" or "plain"; None where it was not measured. suffix: of the systems
+    that are ours, where another setting of the host than the usual one is meant."""
+    ours = results.median(backing, row, f"latchfs{suffix}")
+    name = f"passthrough{suffix}" if against == "passthrough" else against
+    other = best_peer(results, backing, row) if against == "peer" else (name, results.median(backing, row, name))
     if not ours or not other or not other[1]:
         return None
-    return other[0], row.ratio(ours, other[1])
+    return other[0].removesuffix(suffix), row.ratio(ours, other[1])
 
 
-def judge(results, backing, row):
+def judge(results, backing, row, suffix=""):
     """A list of Measured: of each target that applies to the backing the alternative that comes nearest."""
     verdicts = []
     for alternatives in TARGETS.get(row.key, []):
         measured = []
         for against, factor, where in alternatives:
-            found = compare(results, backing, row, against) if backing in where else None
+            found = compare(results, backing, row, against, suffix) if backing in where else None
             if found:
                 measured.append(Measured(found[0], found[1], factor))
         if measured:

@@ -1,6 +1,6 @@
 /* Runs one workload in a directory and prints how much it did in how many seconds:
  *
- *   workload NAME DIR [amount=N] [seconds=S] [threads=N] [files=N] [size=N]
+ *   workload NAME DIR [amount=N] [seconds=S] [threads=N] [files=N] [size=N] [first=N]
  *
  * It ends when amount operations are done or seconds are over, whichever is first. With more than one thread
  * each works in a directory of its own, DIR/tN, but for the workloads on DIR/stream. No interpreter stands
@@ -22,7 +22,7 @@
 struct plan {
     const struct workload *what;
     const char *dir;
-    uint64_t amount, threads, files, size;
+    uint64_t amount, threads, files, size, first;
     double seconds;
 };
 
@@ -60,8 +60,11 @@ static bool set_field(struct plan *p, const char *word)
     const struct {
         const char *name;
         uint64_t *field;
-    } fields[] = {
-        {"amount=", &p->amount}, {"threads=", &p->threads}, {"files=", &p->files}, {"size=", &p->size}};
+    } fields[] = {{"amount=", &p->amount},
+                  {"threads=", &p->threads},
+                  {"files=", &p->files},
+                  {"size=", &p->size},
+                  {"first=", &p->first}};
     if (!strncmp(word, "seconds=", 8)) {
         p->seconds = strtod(word + 8, NULL);
         return true;
@@ -113,6 +116,7 @@ static void prepare(struct job *j, const struct plan *p, unsigned id)
                       .amount = p->amount / p->threads,
                       .files = p->files,
                       .size = p->size,
+                      .first = p->first,
                       .random = 0x9e3779b97f4a7c15u * (id + 1),
                       .block = malloc(MIB)};
     if (!j->block)
@@ -154,7 +158,8 @@ int main(int argc, char **argv)
     struct plan p;
     uint64_t done = 0;
     if (!parse(&p, argc, argv)) {
-        fputs("usage: workload NAME DIR [amount=N] [seconds=S] [threads=N] [files=N] [size=N]\n", stderr);
+        fputs("usage: workload NAME DIR [amount=N] [seconds=S] [threads=N] [files=N] [size=N] [first=N]\n",
+              stderr);
         return 2;
     }
     plan = &p;

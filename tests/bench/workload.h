@@ -15,6 +15,7 @@ struct job {
     uint64_t amount; /* operations at most */
     uint64_t files;  /* files 0 .. files - 1 are in the directory; see each workload for more */
     size_t size;     /* bytes of a small file */
+    uint64_t first;  /* number of the first file that is made */
     double end;      /* when to stop, as now() counts */
     uint64_t done;   /* operations made; MiB for streams */
     uint64_t random; /* state of the random numbers */
