@@ -105,8 +105,7 @@ static void put_host(const struct mount_status *st)
         put_number("better", a[i].better);
         putchar(',');
         put_string("helps", a[i].helps);
-        put_number("percent_least", a[i].percent_least);
-        put_number("percent_most", a[i].percent_most);
+        put_number("percent", a[i].percent);
         putchar('}');
     }
     putchar(']');
@@ -306,9 +305,13 @@ static void print_host(const struct mount_status *st)
 {
     struct host_advice a[HOST_ADVICE_MAX];
     size_t n = host_advice_for(st->mountpoint, st->read_only, a);
-    for (size_t i = 0; i < n; i++)
-        printf("  root could write %lu to %s (now %lu): %s were %u to %u %% faster where that was measured\n",
-               a[i].better, a[i].path, a[i].now, a[i].helps, a[i].percent_least, a[i].percent_most);
+    for (size_t i = 0; i < n; i++) {
+        printf("  root could write %lu to %s (now %lu)", a[i].better, a[i].path, a[i].now);
+        if (a[i].percent)
+            printf(": %s were up to %u %% faster where that was measured\n", a[i].helps, a[i].percent);
+        else
+            printf(": for %s; no gain was measured\n", a[i].helps);
+    }
 }
 
 static int print_mount(const char *socket_path, const struct mount_status *st, void *arg)

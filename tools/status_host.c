@@ -7,16 +7,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* As mountpoint.c sets them. */
+/* As mountpoint.c sets them. What they gave is measured by `tests/bench/run --host`, on tmpfs and on a disk;
+ * docs/PERFORMANCE.md has the figures. */
 static const struct setting {
     const char *name;
     unsigned long better;
     bool more_is_fine;
     bool for_writes;
+    unsigned percent; /* at most; 0: nothing that could be told from noise */
 } settings[HOST_ADVICE_MAX] = {
-    {"strict_limit", 0, false, true},
-    {"max_ratio", 100, false, true},
-    {"read_ahead_kb", 1024, true, false},
+    {"strict_limit", 0, false, true, 0},
+    {"max_ratio", 100, false, true, 0},
+    {"read_ahead_kb", 1024, true, false, 24},
 };
 
 static bool read_number(const char *path, unsigned long *out)
@@ -46,8 +48,7 @@ size_t host_advice_for(const char *mountpoint, bool read_only, struct host_advic
         const struct setting *s = &settings[i];
         struct host_advice a = {.better = s->better,
                                 .helps = s->for_writes ? "sequential writes" : "cold sequential reads",
-                                .percent_least = s->for_writes ? 13 : 9,
-                                .percent_most = s->for_writes ? 48 : 24};
+                                .percent = s->percent};
         snprintf(a.path, sizeof a.path, "/sys/class/bdi/%s/%s", e->device, s->name);
         if (!(read_only && s->for_writes) && read_number(a.path, &a.now) && !is_fine(s, a.now))
             out[count++] = a;

@@ -11,8 +11,9 @@
 struct host_advice {
     char path[64]; /* the file below /sys */
     unsigned long now, better;
-    const char *helps;                    /* what gets faster */
-    unsigned percent_least, percent_most; /* by how much, where it was measured (docs/PERFORMANCE.md) */
+    const char *helps; /* what may get faster */
+    unsigned
+        percent; /* by how much at most, where it was measured (docs/PERFORMANCE.md); 0: not measurable */
 };
 
 /* What is not as it should be for the mount at mountpoint (resolved). The mount itself is not touched. What

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import harness
+import host
 import programs
 import rows
 import systems
@@ -100,8 +101,9 @@ def memory(place, inodes, mib):
     return figures
 
 
-def mount_seconds(place, rounds):
-    """Of `latch mount` with a key file on a volume that is locked; keyd runs. The place is mounted again afterwards."""
+def mount_seconds(place, rounds, ring):
+    """Of `latch mount` with a key file on a volume that is locked; keyd runs. The place is mounted again afterwards. ring: whether
+    the host offers it."""
     volume, seconds = place.volume, []
     key = volume.path.with_name("key")
     if not key.exists():
@@ -112,9 +114,10 @@ def mount_seconds(place, rounds):
         volume.latch("umount", place.root).ok()
         volume.latch("lock", volume.path).ok()
         argv = [volume.bins.latch, "mount", "--keyfile", str(key), str(volume.path), str(place.root)]
-        begun = time.perf_counter()
-        subprocess.run(argv, env=volume.keyd.env, **programs.QUIET)
-        seconds.append(time.perf_counter() - begun)
+        with host.ring(ring):
+            begun = time.perf_counter()
+            subprocess.run(argv, env=volume.keyd.env, **programs.QUIET)
+            seconds.append(time.perf_counter() - begun)
     place.found = []  # another daemon than before
     return seconds
 

@@ -42,7 +42,9 @@ def growth_chart(found):
 
 def ring_text(about):
     """Which setting of the host the figures are for."""
-    ring = about.get("ring", {"offered": False, "used": []})
+    ring = about.get("ring")
+    if not ring:
+        return "All figures are without FUSE over io_uring."
     if not ring["offered"]:
         return "This kernel has no FUSE over io_uring, or it could not be switched: all figures are without it."
     if "latchfs" not in ring["used"]:

@@ -1,6 +1,7 @@
 """Settings of the host that the run needs and puts back: FUSE over io_uring, and what the kernel allows a mount's writeback."""
 
 import contextlib
+import fcntl
 import os
 import random
 import statistics
@@ -10,12 +11,14 @@ from pathlib import Path
 import harness
 
 RING = Path("/sys/module/fuse/parameters/enable_uring")
+RING_LOCK = "/tmp/latchfs-uring-parameter.lock"  # of all tests that switch it
 MIB = 1 << 20
 
 
 def ring_available():
     """Whether this kernel has FUSE over io_uring and we may switch it."""
-    return os.access(RING, os.W_OK)
+    allowed = Path("/proc/sys/kernel/io_uring_disabled")
+    return os.access(RING, os.W_OK) and (not allowed.exists() or allowed.read_text().strip() == "0")
 
 
 @contextlib.contextmanager
@@ -24,12 +27,14 @@ def ring(on):
     if not ring_available():
         yield
         return
-    before = RING.read_text().strip()
-    RING.write_text("Y" if on else "N")
-    try:
-        yield
-    finally:
-        RING.write_text(before)
+    with open(RING_LOCK, "a", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        before = RING.read_text().strip()
+        try:
+            RING.write_text("Y" if on else "N")
+            yield
+        finally:
+            RING.write_text(before)
 
 
 def has_ring(pids):

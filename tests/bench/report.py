@@ -44,7 +44,7 @@ def bounded(results, backing, row):
     plain, best = results.median(backing, row, "plain"), targets.best_peer(results, backing, row)
     if not wanted or not plain or row.ratio(plain, best[1]) >= wanted[0]:
         return ""
-    return f"; {backing} itself: {row.ratio(plain, best[1]):.2f}"
+    return f"; {backing} itself would be at {row.ratio(plain, best[1]):.2f}"
 
 
 def ratio_text(results, backing, row, against, suffix=""):

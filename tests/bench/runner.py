@@ -98,6 +98,7 @@ class Runner:
         self.args, self.rows, self.scale, self.after = args, rows, scale, after
         self.results = Results()
         self.spent = {}
+        self.once = 0.0  # seconds for what only the first round does
         self.systems = list(args.systems)  # that took part
         self.rings = set()  # systems that talk to the kernel through io_uring
         self.rounds = 0
@@ -108,6 +109,8 @@ class Runner:
         try:
             if row.before and (first or not row.once):
                 row.before(place, self.scale)
+            if row.once:
+                self.once += time.perf_counter() - begun
             settle(row.cold)
             used = processor_time(place)
             amount, seconds = row.run(place, self.scale)
@@ -158,6 +161,6 @@ class Runner:
                 for backing, there in places.items():
                     self.round(backing, there, number)
                     self.after(self)
-                longest = max(longest, time.monotonic() - started)
+                longest = max(longest, time.monotonic() - started - (self.once if number == 0 else 0))
                 say(f"round {number + 1} of {self.args.rounds} after {time.monotonic() - begun:.0f} s")
         return self.results
