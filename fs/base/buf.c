@@ -65,10 +65,7 @@ bool rcur_zeros(struct rcur *c, size_t len)
     const uint8_t *at = rcur_view(c, len);
     if (!at)
         return false;
-    for (size_t i = 0; i < len; i++)
-        if (at[i])
-            return false;
-    return true;
+    return bytes_are_zero(at, len);
 }
 
 struct wcur wcur_over(void *data, size_t len)
@@ -127,6 +124,12 @@ void wcur_zeros(struct wcur *c, size_t len)
     uint8_t *at = put(c, len);
     if (at)
         memset(at, 0, len);
+}
+
+bool bytes_are_zero(const void *data, size_t len)
+{
+    const uint8_t *p = data;
+    return len == 0 || (p[0] == 0 && memcmp(p, p + 1, len - 1) == 0);
 }
 
 void lfs_free_ptr(void *pp)

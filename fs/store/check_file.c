@@ -103,7 +103,7 @@ static bool is_all_zero(int fd, uint64_t length)
         if (next < 0)
             return errno == ENXIO;
         ssize_t n = io_pread(fd, buf, sizeof buf, (uint64_t)next);
-        if (n <= 0 || !sodium_is_zero(buf, (size_t)n))
+        if (n <= 0 || !bytes_are_zero(buf, (size_t)n))
             return n == 0;
         data = next + n;
     }
@@ -129,7 +129,7 @@ static int look_bytes(struct check *c, struct check_item *item, int fd, struct h
         return (int)n;
     if (n < (ssize_t)HEADER_BYTES)
         hits_add(hits, CHECK_BAD_LENGTH, LFS_ERR_CORRUPT);
-    else if (!sodium_is_zero(page, (size_t)n))
+    else if (!bytes_are_zero(page, (size_t)n))
         look_header(c, item, page, (uint64_t)st.st_size, hits);
     else if (!is_pending(c, item->n, NULL))
         hit_zero_page(fd, (uint64_t)st.st_size, hits);

@@ -4,6 +4,7 @@
 #include "fs/store/seal.h"
 #include "fs/store/share.h"
 
+#include "latchfs/buf.h"
 #include "latchfs/io.h"
 #include "latchfs/layout.h"
 
@@ -215,9 +216,8 @@ static int load_header(struct file *f, const uint8_t *page)
 }
 
 /* Reads page 0 and decides what the file is (write lock held, nothing pending). */
-static int load_placed(struct file *f, int fd, const struct stat *st)
+static int load_placed(struct file *f, int fd, const struct stat *st, uint8_t page[static PAGE_BYTES])
 {
-    uint8_t page[PAGE_BYTES];
     f->state = f->placed_state = CONTENT_NONE;
     f->placed_chunks = 0;
     f->zero_page = false;
@@ -229,11 +229,12 @@ static int load_placed(struct file *f, int fd, const struct stat *st)
         return 0;
     if (f->placed_length < HEADER_BYTES)
         return LFS_ERR_CORRUPT;
-    size_t len = f->placed_length < sizeof page ? (size_t)f->placed_length : sizeof page;
+    size_t len = f->placed_length < PAGE_BYTES ? (size_t)f->placed_length : PAGE_BYTES;
     ssize_t n = io_pread(fd, page, len, 0);
     if (n < (ssize_t)HEADER_BYTES)
         return n < 0 ? (int)n : LFS_ERR_CORRUPT;
-    if (sodium_is_zero(page, (size_t)n)) {
+    memset(page + n, 0, PAGE_BYTES - (size_t)n);
+    if (bytes_are_zero(page, (size_t)n)) {
         f->zero_page = true;
         return 0;
     }
@@ -294,7 +295,7 @@ static int load_ahead(struct file *f, bool strict)
     if (!r && strict)
         r = home_check(f->n, &f->hdr);
     if (!r && f->replayed && strict && !(r = node_fd_get(f->n, false, &fd))) {
-        r = seal_check_loaded(f, fd);
+        r = seal_check_loaded(f, fd, NULL);
         node_fd_put(f->n);
     }
     f->loaded = r == 0;
@@ -304,15 +305,16 @@ static int load_ahead(struct file *f, bool strict)
 /* From the place; nothing is changed. strict: where the file stands and its seal are asked too. */
 static int load(struct file *f, bool strict)
 {
+    uint8_t page[PAGE_BYTES];
     struct stat st;
     int fd, r = node_fd_get(f->n, false, &fd);
     if (r)
         return r;
-    r = fstat(fd, &st) ? -errno : load_placed(f, fd, &st);
+    r = fstat(fd, &st) ? -errno : load_placed(f, fd, &st, page);
     if (!r && strict && f->state != CONTENT_NONE)
         r = home_check(f->n, &f->hdr);
     if (!r && strict)
-        r = seal_check_loaded(f, fd);
+        r = seal_check_loaded(f, fd, page);
     node_fd_put(f->n);
     if (r)
         return r;

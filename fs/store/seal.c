@@ -287,7 +287,7 @@ int seal_compare(struct file *f, struct seal_run *run, const uint8_t root[static
     return sodium_memcmp(found, root, ROOT_BYTES) == 0 ? 0 : say_broken(f);
 }
 
-int seal_check_loaded(struct file *f, int fd)
+int seal_check_loaded(struct file *f, int fd, const uint8_t *page)
 {
     struct volume *v = f->n->vol;
     f->seal_unfit = false;
@@ -296,6 +296,8 @@ int seal_check_loaded(struct file *f, int fd)
     struct seal_run *run = seal_run_new(f);
     int r = run ? 0 : -ENOMEM;
     f->seal_asked = false;
+    if (!r && page)
+        seal_run_first_page(run, page);
     if (!r && seal_run_reads(run, f) <= SEAL_OPEN_PAGES) {
         while ((r = seal_run_some(run, f, fd, false)) > 0)
             ;

@@ -34,7 +34,9 @@ bool seal_keeps_pages(const struct file *f);
  * the file makes sure that it is still the same. */
 struct seal_run;
 struct seal_run *seal_run_new(const struct file *f); /* lock held; NULL: no memory */
-void seal_run_free(struct seal_run *run);            /* takes NULL */
+/* The file's first page as it was just read from its place: it is not read again. Stays the caller's. */
+void seal_run_first_page(struct seal_run *run, const uint8_t page[static PAGE_BYTES]);
+void seal_run_free(struct seal_run *run); /* takes NULL */
 /* About the file as it is in place at the call: changes of tag pages are told by seal_run_keep before they
  * happen. NULL: no memory, or too much is kept for such runs already (write lock). */
 struct seal_run *seal_run_before(struct file *f);
@@ -47,8 +49,9 @@ int seal_run_some(struct seal_run *run, struct file *f, int fd, bool cached);
 void seal_run_root(struct seal_run *run, uint8_t root[static 32]); /* once, at the end */
 
 /* At load, of a file whose header was just read: LFS_ERR_AUTH, said once. Long files pass. Where the journal
- * was lost, one that does not fit passes too and is noted. */
-int seal_check_loaded(struct file *f, int fd);
+ * was lost, one that does not fit passes too and is noted. page: the one that the header was read from, or
+ * NULL. */
+int seal_check_loaded(struct file *f, int fd, const uint8_t *page);
 /* Opens a seal that was noted (write lock), so that later mounts do not hold it against the file. */
 void seal_give_up(struct file *f);
 

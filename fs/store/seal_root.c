@@ -1,6 +1,7 @@
 /* Hashes of tag pages and the root over them. */
 #include "fs/store/seal.h"
 
+#include "latchfs/buf.h"
 #include "latchfs/io.h"
 #include "latchfs/layout.h"
 
@@ -119,7 +120,9 @@ struct seal_run {
     _Atomic uint64_t *budget; /* that were is counted in */
     uint64_t ahead;           /* tag pages before this one were asked for */
     uint64_t hole_end;        /* the backing file has no data from here on up to this offset */
-    uint8_t zero[HASH_BYTES];
+    bool zero_known;
+    uint8_t zero[HASH_BYTES]; /* of a page of zeros */
+    const uint8_t *page0;     /* as it was just read, or NULL */
     /* Of crypto_generichash, which wants to be aligned. The key is in it until enough else was hashed: a run
      * that is left for a while has hashed many pages. */
     uint8_t state[sizeof(crypto_generichash_state) + 64];
@@ -132,7 +135,6 @@ static crypto_generichash_state *state_of(struct seal_run *run)
 
 struct seal_run *seal_run_new(const struct file *f)
 {
-    static const uint8_t zeros[PAGE_BYTES];
     struct seal_run *run = locked_alloc(sizeof *run);
     uint8_t size[8];
     if (!run)
@@ -140,10 +142,14 @@ struct seal_run *seal_run_new(const struct file *f)
     struct wcur c = wcur_over(size, sizeof size);
     wcur_u64(&c, f->hdr.size);
     run->count = page_count(f->hdr.size);
-    hash_page(1, zeros, run->zero);
     crypto_generichash_init(state_of(run), f->keys->seal, LFS_KEY_BYTES, HASH_BYTES);
     crypto_generichash_update(state_of(run), size, sizeof size);
     return run;
+}
+
+void seal_run_first_page(struct seal_run *run, const uint8_t page[static PAGE_BYTES])
+{
+    run->page0 = page;
 }
 
 void seal_run_free(struct seal_run *run)
@@ -239,22 +245,32 @@ static void read_ahead(struct seal_run *run, int fd)
         posix_fadvise(fd, (off_t)layout_tag_page(page_first(i)), PAGE_BYTES, POSIX_FADV_WILLNEED);
 }
 
+static void hash_hole(struct seal_run *run, uint8_t out[static HASH_BYTES])
+{
+    static const uint8_t zeros[PAGE_BYTES];
+    if (!run->zero_known)
+        hash_page(1, zeros, run->zero);
+    run->zero_known = true;
+    memcpy(out, run->zero, HASH_BYTES);
+}
+
 /* Where nothing is pending, holes of the backing file are passed over without being read. */
 static int page_hash(struct seal_run *run, const struct file *f, int fd, uint8_t out[static HASH_BYTES])
 {
-    uint8_t page[PAGE_BYTES];
+    uint8_t buf[PAGE_BYTES];
     uint64_t first = page_first(run->next), at = layout_tag_page(first);
-    bool placed = run->before || is_placed(f);
+    bool placed = run->before || is_placed(f), at_hand = placed && at == 0 && run->page0;
+    const uint8_t *page = at_hand ? run->page0 : buf;
     if (at < run->hole_end && at > 0) {
-        memcpy(out, run->zero, HASH_BYTES);
+        hash_hole(run, out);
         return 1;
     }
     read_ahead(run, fd);
-    int r = read_page(f, fd, first, placed, page);
+    int r = at_hand ? 0 : read_page(f, fd, first, placed, buf);
     if (r)
         return r;
     hash_page(run->next, page, out);
-    if (!placed || !sodium_is_zero(page, sizeof page))
+    if (!placed || !bytes_are_zero(page, PAGE_BYTES))
         return READ_WORK;
     off_t data = lseek(fd, (off_t)at, SEEK_DATA);
     if (data < 0 && errno == ENXIO)

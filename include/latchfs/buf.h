@@ -46,6 +46,9 @@ static inline size_t wcur_used(const struct wcur *c)
     return (size_t)(c->p - c->start);
 }
 
+/* Stops at the first byte that is not zero: for what is no secret. */
+bool bytes_are_zero(const void *data, size_t len);
+
 /* Cleanup attributes, the project's one cleanup idiom. */
 void lfs_free_ptr(void *pp); /* frees *(void **)pp */
 void lfs_close_fd(int *fd);  /* closes *fd if >= 0, keeps errno */

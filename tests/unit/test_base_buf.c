@@ -84,6 +84,20 @@ static void test_cleanup_attributes(void **state)
     assert_int_equal(fcntl(seen, F_GETFD), -1);
 }
 
+static void test_zeros_are_known(void **state)
+{
+    uint8_t *bytes = exact_copy("\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 17);
+    for (size_t len = 0; len <= 17; len++) {
+        assert_true(bytes_are_zero(bytes, len));
+        for (size_t i = 0; i < 17; i++) {
+            bytes[i] = 1;
+            assert_int_equal(bytes_are_zero(bytes, len), i >= len);
+            bytes[i] = 0;
+        }
+    }
+    free(bytes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -92,6 +106,7 @@ int main(void)
         cmocka_unit_test(test_reader_views_and_zeros),
         cmocka_unit_test(test_writer_never_passes_its_end),
         cmocka_unit_test(test_cleanup_attributes),
+        cmocka_unit_test(test_zeros_are_known),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
