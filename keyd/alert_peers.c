@@ -3,6 +3,7 @@
 #include "latchfs/buf.h"
 #include "latchfs/io.h"
 #include "latchfs/log.h"
+#include "peer_exe.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -63,11 +64,8 @@ static size_t free_place(struct alert_peers *p)
 
 bool alert_peers_meet(struct alert_peers *p, const struct ucred *peer, char exe[static ALERT_EXE_MAX])
 {
-    char link[64];
     uint8_t hash[HASH_BYTES];
-    snprintf(link, sizeof link, "/proc/%d/exe", (int)peer->pid);
-    ssize_t n = readlink(link, exe, ALERT_EXE_MAX - 1);
-    exe[n > 0 ? n : 0] = '\0';
+    peer_exe(peer->pid, exe, ALERT_EXE_MAX);
     if (!p)
         return false;
     hash_peer(peer, exe, hash);

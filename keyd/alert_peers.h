@@ -14,8 +14,8 @@ struct alert_peers;
 int alert_peers_open(int statedir, struct alert_peers **out);
 void alert_peers_free(struct alert_peers *p); /* takes NULL */
 
-/* True if it was never met; it is known from now on. exe: its program, by /proc. p may be NULL: none is new.
- */
+/* True if it was never met; it is known from now on. exe: its program (peer_exe.h). p may be NULL: none
+ * is new. */
 bool alert_peers_meet(struct alert_peers *p, const struct ucred *peer, char exe[static ALERT_EXE_MAX]);
 
 #endif

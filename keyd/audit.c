@@ -4,6 +4,7 @@
 #include "latchfs/err.h"
 #include "latchfs/io.h"
 #include "latchfs/keystore.h"
+#include "peer_exe.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +17,6 @@
 
 #define NOISE_LINES 10
 #define NOISE_SECONDS 60
-#define EXE_MAX 512u /* of a peer's program; the rest is left out, so that a record stays a line */
 #define DETAIL_MAX 512u
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
 
@@ -82,13 +82,11 @@ void audit_free(struct audit *a)
 /* What /proc says now; a peer may have replaced itself meanwhile, so this is a hint for people. */
 static void put_peer(struct json *j, const struct ucred *peer)
 {
-    char link[64], exe[EXE_MAX];
+    char exe[PEER_EXE_MAX];
     json_number(j, "uid", peer->uid);
     json_number(j, "pid", (uint64_t)peer->pid);
-    snprintf(link, sizeof link, "/proc/%d/exe", (int)peer->pid);
-    ssize_t n = readlink(link, exe, sizeof exe - 1);
-    exe[n > 0 ? n : 0] = '\0';
-    if (n > 0)
+    peer_exe(peer->pid, exe, sizeof exe);
+    if (exe[0])
         json_string(j, "exe", exe);
 }
 

@@ -2,12 +2,17 @@
 
 import resource
 import struct
+import subprocess
+import sys
 
 import pytest
 
-from keydbox import BUSY, HELLO, MORE, PACKET_MAX, STATUS, UNLOCK, ended, home, packet, reply  # noqa: F401 (home)
+import harness
+from keydbox import BUSY, HELLO, MORE, PACKET_MAX, STATUS, UNLOCK, ended, home, needs_root, packet, reply  # noqa: F401
+from mutebox import FLUSH, mute_filesystem
 
 
+ATTACH = 10
 EDIT, WAIT_REKEYED, APPROVE, REKEYED, REPORT = 7, 14, 18, 23, 26
 
 
@@ -147,3 +152,43 @@ def test_thousand_connections(home):
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert (served, refused) == (127, 873)
     home.client().status()
+
+
+HELD = """
+import os, socket, sys
+s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+s.connect(sys.argv[1])
+if os.fork() == 0:
+    sys.stdin.readline()
+    s.send(bytes.fromhex(sys.argv[3]))
+    os._exit(0 if s.recv(64) else 1)
+fd = os.open(sys.argv[2], os.O_RDWR)
+os.execv("/bin/true", ["true"])
+"""
+
+
+@needs_root
+@pytest.mark.alone  # nor can others look into it
+def test_a_peer_that_cannot_be_looked_at(home):
+    """The kernel holds whoever asks for the program of a process while an exec of it closes a file of a filesystem
+    that does not answer; keyd does without the name."""
+    good = home.client(start=True)
+    place = home.dir / "mute"
+    place.mkdir()
+    request = packet(ATTACH, bytes.fromhex("5a" * 16) + bytes(2)).hex()
+    with mute_filesystem(place, FLUSH) as asked:
+        p = subprocess.Popen([sys.executable, "-c", HELD, home.socket, place / "file", request], stdin=subprocess.PIPE)
+        assert asked.wait(60)
+        p.stdin.write(b"go\n")
+        p.stdin.close()
+
+        def logged():
+            return [a for a in home.audit() if a["act"] == "attach"]
+
+        harness.wait_until(logged, what="the record")
+        good.status()
+        [act] = logged()
+        assert act["pid"] == p.pid and "exe" not in act
+    assert p.wait(timeout=60) == 0
+    good.ok("attach", "5a" * 16)
+    assert logged()[-1]["exe"].endswith("keydcli")
