@@ -67,7 +67,9 @@ static int put_group(struct applier *p, uint64_t first, size_t i, size_t n)
         if (have < 0)
             return (int)have;
     }
-    seal_page_changes(f, p->fd, first, page);
+    int r = seal_page_changes(f, p->fd, first, page);
+    if (r)
+        return r;
     uint64_t holes_end = end < f->placed_chunks ? end : f->placed_chunks;
     for (uint64_t c = first; c < holes_end; c++)
         if (rangeset_has(&f->ov.holes, c))
@@ -76,7 +78,7 @@ static int put_group(struct applier *p, uint64_t first, size_t i, size_t n)
         memcpy(page + base + (p->list[k]->chunk - first) * RECORD_BYTES, p->list[k]->record, RECORD_BYTES);
     if (at == 0)
         memcpy(page, p->header, HEADER_BYTES);
-    int r = io_pwrite(p->fd, page, sizeof page, at);
+    r = io_pwrite(p->fd, page, sizeof page, at);
     if (r)
         seal_page_lost(f, first);
     else
@@ -119,7 +121,9 @@ static int put_hole(struct applier *p, uint64_t lo, uint64_t hi)
         if (first > 0 && first >= lo && end <= hi && !n) {
             uint64_t at = layout_tag_page(first);
             uint64_t bytes = layout_data_offset(end - 1) + PAGE_BYTES - at;
-            seal_page_changes(p->f, p->fd, first, NULL);
+            r = seal_page_changes(p->f, p->fd, first, NULL);
+            if (r)
+                return r;
             seal_page_lost(p->f, first);
             if (io_fallocate(p->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, bytes) == 0)
                 continue;
@@ -182,15 +186,26 @@ static int put_inline(struct applier *p)
     return r ? r : io_pwrite(p->fd, page, HEADER_BYTES + len, 0);
 }
 
+/* Of what becomes inline nothing stays that the seal was about: then it may go unasked. */
+static int ask_seal(struct applier *p)
+{
+    int r = seal_later_finish(p->f, p->fd);
+    if (r && p->f->state == CONTENT_INLINE) {
+        seal_later_drop(p->f);
+        r = 0;
+    }
+    return r;
+}
+
 static int put_all(struct applier *p)
 {
     struct file *f = p->f;
     uint64_t want = f->state == CONTENT_INLINE ? HEADER_BYTES + f->hdr.size
                     : f->hdr.size              ? layout_length(f->hdr.size)
                                                : HEADER_BYTES;
-    int r;
-    if (want < f->placed_length)
-        seal_later_finish(f, p->fd);
+    int r = want < f->placed_length ? ask_seal(p) : 0;
+    if (r)
+        return r;
     if (f->state == CONTENT_INLINE)
         r = put_inline(p);
     else if (!(r = put_data(p)) && !(r = put_holes(p)))

@@ -69,12 +69,13 @@ int seal_compare(struct file *f, struct seal_run *run, const uint8_t root[static
 int seal_later_begin(struct file *f);           /* write lock; -ENOMEM: ask now */
 bool seal_is_asked_later(const struct file *f); /* that, or the answer was no */
 /* The tag page of the group at chunk first is about to change in place; page: as it is, or NULL: it is read
- * (write lock). */
-void seal_page_changes(struct file *f, int fd, uint64_t first, const uint8_t *page);
+ * (write lock). An error: it must not change yet. */
+int seal_page_changes(struct file *f, int fd, uint64_t first, const uint8_t *page);
 /* Goes on for a while: 1 there is more, 0 it fits or nothing was to ask, LFS_ERR_AUTH (lock held). */
 int seal_later_some(struct file *f, int fd);
-/* To the end: the backing file is about to be cut (write lock). */
-void seal_later_finish(struct file *f, int fd);
+/* To the end, as the backing file is about to be cut (write lock). An error, which is no answer: it must not
+ * be cut yet. */
+int seal_later_finish(struct file *f, int fd);
 void seal_later_drop(struct file *f); /* its keys go */
 
 /* ---- opening ---- */

@@ -23,14 +23,16 @@ bool seal_is_asked_later(const struct file *f)
     return f->seal_later || f->seal_misfit;
 }
 
-void seal_page_changes(struct file *f, int fd, uint64_t first, const uint8_t *page)
+int seal_page_changes(struct file *f, int fd, uint64_t first, const uint8_t *page)
 {
     uint8_t buf[PAGE_BYTES] = {0};
     if (!seal_run_wants(f->seal_later, first))
-        return;
-    if (!page && io_pread(fd, buf, sizeof buf, layout_tag_page(first)) < 0)
-        return; /* what can't be read does not fit either */
+        return 0;
+    ssize_t n = page ? 0 : io_pread(fd, buf, sizeof buf, layout_tag_page(first));
+    if (n < 0)
+        return (int)n;
     seal_run_keep(f->seal_later, first, page ? page : buf);
+    return 0;
 }
 
 static void end(struct file *f, int r)
@@ -52,13 +54,12 @@ int seal_later_some(struct file *f, int fd)
     return r;
 }
 
-void seal_later_finish(struct file *f, int fd)
+int seal_later_finish(struct file *f, int fd)
 {
     int r = f->seal_later ? 1 : 0;
     while (r > 0)
         r = seal_later_some(f, fd);
-    if (r < 0 && f->seal_later)
-        end(f, r);
+    return f->seal_later ? r : 0;
 }
 
 void seal_later_drop(struct file *f)

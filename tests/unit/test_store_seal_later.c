@@ -2,6 +2,9 @@
  * be sealed next, whatever was changed meanwhile. */
 #include "seal_fixture.h"
 
+#include <stdatomic.h>
+#include <sys/syscall.h>
+
 #define GROUPS 80u
 #define LONG (GROUPS * GROUP)
 /* The first chunk of a group, by number from 1. */
@@ -117,6 +120,65 @@ static void test_no_false_alarm(void **state)
     change_all(false);
 }
 
+/* ---- what can't be read ---- */
+
+static atomic_bool unreadable; /* the tag page of group 40 */
+
+ssize_t pread(int fd, void *buf, size_t n, off_t off)
+{
+    if (atomic_load(&unreadable) && (uint64_t)off == layout_tag_page(AT(40))) {
+        errno = EIO;
+        return -1;
+    }
+    return syscall(SYS_pread64, fd, buf, n, off);
+}
+
+/* The disk fails for a while: the change is put in place later, and what the seal says is asked later. */
+static void fail_for_a_while(bool damage, void (*change)(struct node *n))
+{
+    make_long();
+    if (damage)
+        zero_record(AT(40) + 1);
+    struct node *n = open_long();
+    assert_int_equal(file_write(n, "x", 1, AT(5) * PAGE_BYTES), 1);
+    change(n);
+    assert_int_equal(file_fsync(n, false), 0);
+    atomic_store(&unreadable, true);
+    assert_int_not_equal(volume_checkpoint(v), 0);
+    atomic_store(&unreadable, false);
+    assert_int_equal(volume_checkpoint(v), 0);
+    node_unref(n, 1);
+    assert_int_equal(volume_close(v), 0);
+    v = NULL;
+    expect_verify(damage ? LFS_ERR_AUTH : 0);
+    assert_int_equal(node_unlink(volume_root(v), "victim"), 0);
+}
+
+static void test_an_error_is_no_answer(void **state)
+{
+    fail_for_a_while(false, cut_before);
+    fail_for_a_while(true, cut_before);
+    fail_for_a_while(false, punch_there);
+    fail_for_a_while(true, punch_there);
+}
+
+/* What was sealed is gone: an error does not keep a file from being emptied. */
+static void test_emptied_unread(void **state)
+{
+    make_long();
+    struct node *n = open_long();
+    assert_int_equal(file_write(n, "x", 1, AT(5) * PAGE_BYTES), 1);
+    assert_int_equal(file_truncate(n, 0), 0);
+    atomic_store(&unreadable, true);
+    assert_int_equal(volume_checkpoint(v), 0);
+    atomic_store(&unreadable, false);
+    assert_int_equal(file_write(n, "x", 1, LONG), 1);
+    seal_all();
+    assert_true(placed_sealed(n));
+    assert_int_equal(file_write(n, "x", 1, 0), 1);
+    node_unref(n, 1);
+}
+
 /* The same life finds it, too, and refuses from then on. */
 static void test_found_by_the_next_seal(void **state)
 {
@@ -151,6 +213,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_damage_is_found, volume_setup, volume_teardown),
         cmocka_unit_test_setup_teardown(test_no_false_alarm, volume_setup, volume_teardown),
+        cmocka_unit_test_setup_teardown(test_an_error_is_no_answer, volume_setup, volume_teardown),
+        cmocka_unit_test_setup_teardown(test_emptied_unread, volume_setup, volume_teardown),
         cmocka_unit_test_setup_teardown(test_found_by_the_next_seal, volume_setup, volume_teardown),
         cmocka_unit_test_setup_teardown(test_again_and_again, volume_setup, volume_teardown),
     };
