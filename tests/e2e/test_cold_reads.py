@@ -1,5 +1,6 @@
 """Reads of what no page cache has: many at a time, beside changes, over a lock and over an unmount."""
 
+import contextlib
 import ctypes
 import errno
 import mmap
@@ -7,6 +8,7 @@ import os
 import random
 import threading
 
+import harness
 from syscalls import opened, pattern, read_file
 
 CHUNK = 4096
@@ -122,12 +124,18 @@ def test_a_stream_is_not_in_memory_twice(mnt):
     assert read_file(mnt / "file") == data
 
 
+@contextlib.contextmanager
+def busy_readers(mount, data):
+    """They have read for a while, and would go on for long."""
+    with Readers(mount / "file", data, 100_000, within=[0]) as r:
+        harness.wait_until(lambda: r.right >= 200, what="the readers")
+        yield r
+
+
 def test_over_a_lock(volume):
     with volume.mount() as m:
         data = make(m)
-        with Readers(m / "file", data, 100_000, within=[0]) as r:
-            while r.right < 200:
-                pass
+        with busy_readers(m, data) as r:
             volume.lock("--force").ok()
         assert r.wrong == [] and set(r.errors) == {errno.ENOKEY} and len(r.errors) == READERS
         volume.unlock().ok()
@@ -140,8 +148,6 @@ def test_over_a_lock(volume):
 def test_the_daemon_dies(volume):
     with volume.mount() as m:
         data = make(m)
-        with Readers(m / "file", data, 100_000, within=[0]) as r:
-            while r.right < 200:
-                pass
+        with busy_readers(m, data) as r:
             m.crash()
         assert r.wrong == [] and len(r.errors) == READERS

@@ -1,35 +1,22 @@
 """The plug is pulled under a mounted volume on an ext4 of its own: what a new user finds, command by command."""
 
-import contextlib
 import copy
 import os
 import random
 import shutil
 import signal
-import subprocess
 import time
 
 import pytest
 
 import harness
+from diskbox import make_image, mounted_image
 from fsbox import check_volume
 from tracked import Load, Tracked, look_after
 from volumes import check, every_file_reads, fill, mounts_of
 
 IMAGE_BYTES = 500 << 20
 FILES = 6
-
-
-@contextlib.contextmanager
-def disk(image, place):
-    place.mkdir()
-    result = harness.run(["mount", "-o", "loop", image, place])
-    if result.returncode != 0:
-        pytest.skip("no loop devices here: " + result.err)
-    try:
-        yield place
-    finally:
-        harness.run(["umount", "-l", place])
 
 
 def make_volume(keyd, workdir, place):
@@ -71,13 +58,11 @@ def run_and_pull(volume, mnt, image, pulled, seed):
 @pytest.mark.parametrize("seed", range(4))
 def test_plug(keyd, workdir, seed):
     image, pulled = workdir / "disk.img", workdir / "pulled.img"
-    with open(image, "wb") as f:
-        f.truncate(IMAGE_BYTES)
-    subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True, timeout=60)
-    with disk(image, workdir / "disk") as place:
+    make_image(image, "ext4", IMAGE_BYTES)
+    with mounted_image(image, workdir / "disk") as place:
         files = run_and_pull(make_volume(keyd, workdir, place), workdir / "mnt", image, pulled, seed)
     harness.run(["e2fsck", "-fy", pulled])
-    with disk(pulled, workdir / "later") as place:
+    with mounted_image(pulled, workdir / "later") as place:
         volume = harness.Volume(keyd, place / "vol")
         volume.passfile = workdir / "pass"
         # fsck reads through the journal, and changes nothing.
