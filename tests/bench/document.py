@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import asked
 import chart
 import extra
 import host
@@ -135,6 +136,10 @@ def generated(known, rows):
         parts += [f"### Ratios {PLACES[backing]}", report.ratio_table(results, backing, rows)]
     parts += [names_text(results), failed_text(results)]
     parts += ["Warm reads against gocryptfs as it comes, without its option -kernel_cache:", defaults_table(results, rows)]
+    if known.requests:
+        parts += ["### Requests of the kernel",
+                  f"Counted by its tracepoint on tmpfs, without FORGET; cold rows after the caches were dropped. {of_its_own(known.requests['about'])}",
+                  asked.table(known.requests["figures"])]
     if known.costs:
         parts += ["### Processor time, memory, mounting", costs_table(known.costs)]
     if known.growth:

@@ -4,8 +4,10 @@ import contextlib
 import statistics
 import time
 
+import asked
 import costs
 import host
+import rows
 import scaling
 import systems
 from runner import backings, say
@@ -16,12 +18,12 @@ def places(args, backing, names):
     """{name: Place} of fresh mounts on one backing filesystem."""
     with contextlib.ExitStack() as stack:
         base = stack.enter_context(backings(args.dir, [backing]))[backing]
-        yield {n: stack.enter_context(systems.SYSTEMS[n](base)) for n in names if n in args.systems}
+        yield {p.name: p for p in systems.mount_all(stack, base, [n for n in names if n in args.systems])}
 
 
-def ring_settings():
-    """The systems of latchfs by what the host is set to: with the ring and without, where there is one."""
-    return {"latchfs": True} | ({"latchfs_noring": False} if host.ring_available() else {})
+def ring_settings(ours):
+    """The systems of latchfs by what the host is set to: with the ring and without, where that makes a difference."""
+    return {"latchfs": True} | ({"latchfs_noring": False} if ours.ring else {})
 
 
 def measure_costs(args, keep):
@@ -35,7 +37,7 @@ def measure_costs(args, keep):
     with places(args, "tmpfs", ["latchfs", "passthrough", "gocryptfs", "plain"]) as there:
         ours = there["latchfs"]
         found["mount"] = {}
-        for name, on in reversed(ring_settings().items()):  # it stays mounted as at first
+        for name, on in reversed(ring_settings(ours).items()):  # it stays mounted as at first
             found["mount"][name] = costs.mount_seconds(ours, 5 if args.quick else 9, on)
         found["ring"] = host.has_ring(ours.pids())
         found["memory"] = costs.memory(ours, 20000 if args.quick else 100000, 512 if args.quick else 1500)
@@ -62,6 +64,11 @@ def measure_growth(args, keep):
             keep({"lines": found})
             found[name]["directories"] = scaling.directories(place, sizes, seconds)
             keep({"lines": found})
+
+
+def measure_requests(args, keep):
+    """{row key: {system: requests of the kernel per unit}}"""
+    keep({"figures": asked.measure(args, rows.ROWS)})
 
 
 def measure_host(args, keep):

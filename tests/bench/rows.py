@@ -23,7 +23,7 @@ class Scale:
     tree: int  # files of the source tree
 
 
-FULL = Scale(stream=128, seconds=0.3, files=2000, names=100000, names_seconds=25, tree=500)
+FULL = Scale(stream=128, seconds=0.3, files=2000, names=100000, names_seconds=20, tree=500)
 QUICK = Scale(stream=64, seconds=0.15, files=800, names=20000, names_seconds=1.5, tree=200)
 
 
@@ -157,6 +157,12 @@ def timed(call):
     return run
 
 
+def grep_twice(p, s):
+    """The first one reads, after which the kernel forgets the time of access, which the second one asks for."""
+    programs.grep(p, s)
+    programs.grep(p, s)
+
+
 ROWS = [
     Row("seq_write", "sequential write, 1 MiB calls, fsync", "MiB/s", seq_write, defaults=True, synced=True),
     Row("seq_read_cold", "sequential read, cold", "MiB/s", lambda p, s: workload("seqread", p.dir), cold=True),
@@ -180,7 +186,7 @@ ROWS = [
     Row("untar", "untar", "s", timed(programs.untar)),
     Row("tar_out", "tar out, cold", "s", timed(programs.tar_out), cold=True),
     Row("grep_cold", "grep -r, cold", "s", timed(programs.grep), cold=True),
-    Row("grep_warm", "grep -r, warm", "s", timed(programs.grep), before=programs.grep),
+    Row("grep_warm", "grep -r, warm", "s", timed(programs.grep), before=grep_twice),
     Row("git", "git checkout + status", "s", timed(programs.git_checkout), before=programs.git_clone),
     Row("make", "a small make build", "s", timed(programs.make_build), before=programs.make_ready),
     Row("sqlite_wal", "sqlite, WAL, synchronous=full", "/s", programs.sqlite("wal"), synced=True),

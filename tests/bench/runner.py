@@ -132,17 +132,12 @@ class Runner:
                 os.unlink(place.dir / "stream")
 
     def mounted(self, stack, base):
-        """The Places of one backing. Where the daemons make nothing of the ring that the host offers, there is nothing to compare
-        with."""
-        there = []
-        for name in self.args.systems:
-            same = name in systems.NORING and not any(p.ring for p in there if name.startswith(p.name))
-            if same:
-                say(f"{name}: left out, {name.removesuffix('_noring')} uses no ring")
-            else:
-                there.append(stack.enter_context(systems.SYSTEMS[name](base)))
-        self.rings |= {p.name for p in there if p.ring}
+        there = systems.mount_all(stack, base, self.args.systems)
         self.systems = [p.name for p in there]
+        self.rings |= {p.name for p in there if p.ring}
+        for name in self.args.systems:
+            if name not in self.systems:
+                say(f"{name}: left out, {name.removesuffix('_noring')} uses no ring")
         return there
 
     def run(self):
