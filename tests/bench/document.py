@@ -65,7 +65,7 @@ def heading(about):
             f"Their options: {OPTIONS}.\n\n{ring_text(about)}\n\n"
             "\"/ best peer\" says how many times better latchfs is than the best of the other encrypting filesystems in this row, and which "
             "it is; \"plain / best peer\" is what the backing filesystem itself reaches, so no filesystem above it can do better without "
-            "more caching. Rows of programs (tar, git, make) count seconds, all others rates; ratios above 1 are always better. "
+            "more caching, and a row that is short says so where that, or the passthrough, would be short of the target too. Rows of programs (tar, git, make) count seconds, all others rates; ratios above 1 are always better. "
             "CryFS makes no call that syncs, so it is no peer in the rows whose data must be on disk.")
 
 
