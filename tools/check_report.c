@@ -116,6 +116,7 @@ static const char *meaning(enum check_kind kind)
         [CHECK_ZERO_PAGE] = "its content never reached the disk; it reads as empty",
         [CHECK_JOURNAL_UNCLEAN] = "changes wait in it; the next mount puts them in place",
         [CHECK_FOREIGN_TYPE] = "no such thing belongs there",
+        [CHECK_UNSETTLED_RECORD] = "made just before a power cut; its record has a copy that serves",
         [CHECK_NO_KEY] = "its keys are not here, so it was passed by",
     };
     return kind < sizeof of / sizeof of[0] ? of[kind] : NULL;

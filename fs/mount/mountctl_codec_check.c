@@ -150,7 +150,7 @@ static const char *get_text(struct rcur *r, struct mount_findings *f, size_t *us
 
 static bool is_known(unsigned kind, unsigned severity)
 {
-    return kind >= CHECK_BAD_NAME && kind <= CHECK_IO && severity <= CHECK_DAMAGE;
+    return kind >= CHECK_BAD_NAME && kind <= CHECK_UNSETTLED_RECORD && severity <= CHECK_DAMAGE;
 }
 
 static void get_finding(struct rcur *r, struct mount_findings *f, struct check_finding *one, size_t *used)

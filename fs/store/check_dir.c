@@ -1,5 +1,6 @@
 /* Directories: their records and their attributes. */
 #include "fs/store/check_int.h"
+#include "fs/store/newdirs.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -59,6 +60,8 @@ static void check_stray_id(struct look *l, const struct node *n, const uint8_t *
 static void check_record_at(struct look *l, struct node *n, int fd, const uint8_t *parent, const char *stored)
 {
     struct dirrec d;
+    if (stored && atomic_load(&n->newdir) == NEWDIR_NONE && copy_is_there(fd))
+        hit(l, CHECK_UNSETTLED_RECORD, 0);
     int r = record_claim(l->c->v, fd, &d);
     if (r) {
         hit_unread(l, fd, r);

@@ -322,6 +322,8 @@ int look_path_in(const struct look *l, const struct frame *f, const char *below,
 
 /* A new record for the directory l->n, if its id can be known. */
 int record_rebuild(struct look *l);
+/* Its record is mended from the copy if need be and is on disk; the copy is gone. */
+int record_settle(struct look *l);
 
 /* The topmost directory of the protected directory that f's entries belong to. */
 struct frame *frame_top(struct frame *f);

@@ -2,6 +2,7 @@
  * that. It stands in what is left of the record, in the records of its subdirectories and in the headers of
  * its files; the names that decrypt with it prove it, all of them. */
 #include "fs/store/check_int.h"
+#include "fs/store/newdirs.h"
 #include "latchfs/io.h"
 
 #include <errno.h>
@@ -190,6 +191,32 @@ int record_rebuild(struct look *l)
         r = own < 0 ? own : rebuild(l, own);
         node_fd_put(l->n);
     }
+    volume_leave(v);
+    return r;
+}
+
+static int settle(struct volume *v, struct node *n)
+{
+    struct newdirs_round round = {.count = 1, .dir = malloc(sizeof(struct node *))};
+    if (!round.dir)
+        return -ENOMEM;
+    node_ref(n);
+    round.dir[0] = n;
+    int r = record_mend(n);
+    if (!r && (r = newdirs_sync(v, &round)))
+        volume_fail_readonly(v, r, "syncing a directory record");
+    bool done = !r && round.count;
+    newdirs_end(v, &round, done);
+    return r ? r : done ? 0 : -EIO;
+}
+
+int record_settle(struct look *l)
+{
+    struct volume *v = l->c->v;
+    int r = l->n ? volume_enter(v, false) : LFS_ERR_CORRUPT;
+    if (r)
+        return r;
+    r = settle(v, l->n);
     volume_leave(v);
     return r;
 }

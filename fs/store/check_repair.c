@@ -103,6 +103,11 @@ static int do_record(struct look *l, struct hit *h)
     return record_rebuild(l);
 }
 
+static int do_settle(struct look *l, struct hit *h)
+{
+    return record_settle(l);
+}
+
 static const struct fix {
     enum check_kind kind;
     unsigned flags; /* of the options, beside CHECK_REPAIR */
@@ -110,6 +115,7 @@ static const struct fix {
     int (*run)(struct look *l, struct hit *h);
 } fixes[] = {
     {CHECK_LEFTOVER, 0, "remove it", do_remove},
+    {CHECK_UNSETTLED_RECORD, 0, "write the record anew if need be, and remove the copy", do_settle},
     {CHECK_ORPHAN_SIDECAR, 0, "remove it", do_drop_orphan},
     {CHECK_MISSING_SIDECAR, 0, "find its name, or give it another", do_name},
     {CHECK_BAD_SIDECAR, 0, "find its name, or give it another", do_name},

@@ -39,6 +39,7 @@ static const struct {
     [CHECK_OLD_VERSION] = {"old-version", CHECK_DAMAGE},
     [CHECK_NO_KEY] = {"no-key", CHECK_NOTE},
     [CHECK_IO] = {"io", CHECK_DAMAGE},
+    [CHECK_UNSETTLED_RECORD] = {"unsettled-record", CHECK_NOTE},
 };
 
 const char *check_kind_name(enum check_kind kind)

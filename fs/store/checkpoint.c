@@ -1,10 +1,12 @@
 /* The checkpoint: what the journal holds goes in place, and the tail follows one checkpoint later.
  *
  * A round: (1) take every dirty file's names and fresh data, note where the journal stands; (2) sync what
- * lies in place, of this round's fresh data and of what the round before put there; (3) so everything before
+ * lies in place, of this round's fresh data and of what the round before put there, and the records of new
+ * directories, whose copies then go; (3) so everything before
  * the round before is in place and on disk: the tail moves there; (4) mark the fresh data, flush the journal;
  * (5) put every file in place. */
 #include "fs/store/ballast.h"
+#include "fs/store/newdirs.h"
 #include "fs/store/seal.h"
 #include "fs/store/tree.h"
 
@@ -99,9 +101,9 @@ static int sync_one(struct file *f)
 }
 
 /* (2) */
-static int sync_files(struct volume *v, struct file **list, size_t count)
+static int sync_files(struct volume *v, struct file **list, size_t count, struct newdirs_round *dirs)
 {
-    size_t wanting = 0;
+    size_t wanting = dirs->count;
     int r = 0;
     for (size_t i = 0; i < count; i++)
         wanting += wants_sync(list[i]);
@@ -110,6 +112,8 @@ static int sync_files(struct volume *v, struct file **list, size_t count)
     for (size_t i = 0; !r && wanting <= SYNC_EACH_MAX && i < count; i++)
         if (wants_sync(list[i]))
             r = sync_one(list[i]);
+    if (!r && wanting <= SYNC_EACH_MAX)
+        r = newdirs_sync(v, dirs);
     if (r)
         volume_fail_readonly(v, r, "syncing files");
     return r;
@@ -245,12 +249,15 @@ static int round_locked(struct volume *v)
     struct file **list = dirty_snapshot(v, &count);
     int r = list ? 0 : -ENOMEM, placed = 0;
     bool forget_names = v->mark->complete; /* else named[2] has younger ones than the tail that moves now */
+    struct newdirs_round dirs;
     v->mark->complete = false;
+    newdirs_begin(v, &dirs);
     for (size_t i = 0; !r && i < count; i++)
         r = begin_file(list[i]);
     struct journal_point begun = journal_head(v->journal);
     if (!r)
-        r = sync_files(v, list, count);
+        r = sync_files(v, list, count, &dirs);
+    newdirs_end(v, &dirs, r == 0);
     for (size_t i = 0; !r && i < count; i++)
         end_sync(list[i]);
     if (!r)

@@ -1,4 +1,5 @@
 /* Making files, special files and directories. */
+#include "fs/store/newdirs.h"
 #include "fs/store/tree.h"
 
 #include <errno.h>
@@ -133,7 +134,8 @@ int node_mknod(struct node *dir, const char *name, mode_t mode, dev_t rdev, stru
 /* ---- directories ---- */
 
 /* The record is written by the directory's owner even where the mode denies him; the mode then comes back. */
-static int fill_dir(const struct entry *e, const char *tmp, const struct dirrec *d, int *fd, struct stat *st)
+static int fill_dir(const struct entry *e, const char *tmp, const struct dirrec *d, int *fd, bool *copied,
+                    struct stat *st)
 {
     struct volume *v = e->dir->vol;
     int dirfd = e->fd;
@@ -147,7 +149,7 @@ static int fill_dir(const struct entry *e, const char *tmp, const struct dirrec 
     AUTO_CLOSE int dir = fd_openat(v, dirfd, tmp, O_RDONLY | O_DIRECTORY, 0);
     if (dir < 0)
         return dir;
-    r = record_create(v, dir, d, e->keys);
+    r = record_create(v, dir, d, e->keys, copied);
     if (!r && closed && fchmod(dir, raw.st_mode & 07777))
         r = -errno;
     if (!r && fstat(dir, st))
@@ -176,6 +178,7 @@ static int make_dir(const struct entry *e, mode_t mode, struct stat *st, struct 
     struct dirrec d = {0};
     char tmp[TMP_NAME_MAX];
     int fd;
+    bool copied = false;
     tmp_name(v, tmp);
     randombytes_buf(d.id, ID_BYTES);
     memcpy(d.parent[0], e->id, ID_BYTES);
@@ -183,7 +186,7 @@ static int make_dir(const struct entry *e, mode_t mode, struct stat *st, struct 
     memcpy(d.pd_id, e->pd->id, ID_BYTES);
     if (mkdirat(e->fd, tmp, mode & 07777))
         return -errno;
-    int r = fill_dir(e, tmp, &d, &fd, st);
+    int r = fill_dir(e, tmp, &d, &fd, &copied, st);
     if (r) {
         tmp_discard(v, e->fd, tmp);
         return r;
@@ -199,6 +202,8 @@ static int make_dir(const struct entry *e, mode_t mode, struct stat *st, struct 
     }
     node_set_dir_id(*out, d.id, e->pd);
     fd_publish(*out, fd, true, &fd);
+    if (copied)
+        newdirs_add(*out, NEWDIR_MADE);
     node_fd_put(*out);
     (*out)->meta_dirty = true;
     return 0;

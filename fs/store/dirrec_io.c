@@ -4,21 +4,20 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <sodium.h>
 #include <string.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 /* Guards dir_id while it is being set; readers wait for dir_loaded. */
 static pthread_mutex_t id_lock = PTHREAD_MUTEX_INITIALIZER;
 
+/* LFS_ERR_CORRUPT: it is no record. -ENOENT. */
 static int read_bytes(struct volume *v, int dirfd, uint8_t bytes[static DIRREC_BYTES])
 {
     struct stat st;
     AUTO_CLOSE int fd = fd_openat(v, dirfd, DIRREC_NAME, O_RDONLY | O_NONBLOCK, 0);
     if (fd < 0)
-        return fd == -ENOENT || fd == -ELOOP ? LFS_ERR_CORRUPT : fd;
+        return fd == -ELOOP ? LFS_ERR_CORRUPT : fd;
     if (fstat(fd, &st))
         return -errno;
     if (!S_ISREG(st.st_mode) || st.st_size != DIRREC_BYTES)
@@ -29,67 +28,84 @@ static int read_bytes(struct volume *v, int dirfd, uint8_t bytes[static DIRREC_B
     return n == DIRREC_BYTES ? 0 : LFS_ERR_CORRUPT;
 }
 
+struct reading {
+    uint8_t bytes[DIRREC_BYTES];
+    struct dirrec d;
+    struct pd *pd; /* with keys asked for */
+    bool copy;     /* the record itself is no good */
+};
+
+static int judge(struct volume *v, bool keyed, struct reading *r)
+{
+    int e = dirrec_parse(r->bytes, &r->d);
+    if (e || !keyed)
+        return e;
+    r->pd = pd_find(v, r->d.pd_id);
+    const struct pd_keys *keys = pd_keys(r->pd);
+    return keys ? dirrec_check(r->bytes, &keys->names) : LFS_ERR_NOKEY;
+}
+
+/* A good record wins over any copy: the copy may be older. What a power cut leaves of a record that was not
+ * flushed is a file all the same, so one that is missing has another reason. */
+static int read_either(struct volume *v, int fd, bool keyed, struct reading *r)
+{
+    int e = read_bytes(v, fd, r->bytes);
+    r->copy = false;
+    if (e == -ENOENT)
+        return LFS_ERR_CORRUPT;
+    if (!e)
+        e = judge(v, keyed, r);
+    if ((e != LFS_ERR_CORRUPT && e != LFS_ERR_AUTH) || !copy_read(fd, r->bytes))
+        return e;
+    int by_copy = judge(v, keyed, r);
+    r->copy = !by_copy || by_copy == LFS_ERR_NOKEY;
+    return r->copy ? by_copy : e;
+}
+
 int record_claim(struct volume *v, int fd, struct dirrec *out)
 {
-    uint8_t bytes[DIRREC_BYTES];
-    int r = read_bytes(v, fd, bytes);
-    return r ? r : dirrec_parse(bytes, out);
+    struct reading got;
+    int r = read_either(v, fd, false, &got);
+    if (!r)
+        *out = got.d;
+    return r;
+}
+
+static int read_checked(struct volume *v, int fd, struct reading *got, struct dirrec *out, struct pd **pd)
+{
+    int r = read_either(v, fd, true, got);
+    if (!r) {
+        *out = got->d;
+        *pd = got->pd;
+    }
+    return r;
 }
 
 int record_read(struct volume *v, int fd, struct dirrec *out, struct pd **pd)
 {
-    uint8_t bytes[DIRREC_BYTES];
-    struct dirrec d;
-    int r = read_bytes(v, fd, bytes);
-    if (!r)
-        r = dirrec_parse(bytes, &d);
-    if (r)
-        return r;
-    struct pd *of = pd_find(v, d.pd_id);
-    const struct pd_keys *keys = pd_keys(of);
-    r = keys ? dirrec_check(bytes, &keys->names) : LFS_ERR_NOKEY;
-    if (!r) {
-        *out = d;
-        *pd = of;
-    }
-    return r;
+    struct reading got;
+    return read_checked(v, fd, &got, out, pd);
 }
 
 int record_read_of(struct node *dir, int fd, struct dirrec *out, struct pd **pd)
 {
     struct volume *v = dir->vol;
-    int r = record_read(v, fd, out, pd);
+    struct reading got;
+    int r = read_checked(v, fd, &got, out, pd);
+    /* Of an unclean end there may be copies that are of no use any more. */
+    if (!r && (got.copy || (v->suspect_since && copy_is_there(fd))))
+        copy_found(dir, fd);
     bool foreign = r == LFS_ERR_NOKEY && dir == v->root && pd_root(v) && pd_keys(pd_root(v));
     return foreign ? LFS_ERR_AUTH : r;
 }
 
-enum { ORDER_UNKNOWN, ORDER_KEPT, ORDER_NONE };
-
-/* Filesystems that never show a name on the disk without those that were made before it. */
-static int order_below(int fd)
-{
-    static const uint32_t keep[] = {EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC, F2FS_SUPER_MAGIC,
-                                    TMPFS_MAGIC};
-    struct statfs s;
-    for (size_t i = 0; fstatfs(fd, &s) == 0 && i < sizeof keep / sizeof keep[0]; i++)
-        if ((uint32_t)s.f_type == keep[i])
-            return ORDER_KEPT;
-    return ORDER_NONE;
-}
-
-static bool names_keep_order(struct volume *v, int fd)
-{
-    if (atomic_load(&v->order) == ORDER_UNKNOWN)
-        atomic_store(&v->order, order_below(fd));
-    return atomic_load(&v->order) == ORDER_KEPT;
-}
-
-int record_create(struct volume *v, int fd, const struct dirrec *d, const struct pd_keys *keys)
+int record_create(struct volume *v, int fd, const struct dirrec *d, const struct pd_keys *keys, bool *copied)
 {
     uint8_t bytes[DIRREC_BYTES];
     dirrec_encode(d, &keys->names, bytes);
-    int r = small_file_write(v, fd, DIRREC_NAME, bytes, sizeof bytes);
-    return r || names_keep_order(v, fd) ? r : dir_fd_sync(v, fd);
+    *copied = copy_make(v, fd, bytes);
+    int r = small_file_put(v, fd, DIRREC_NAME, bytes, sizeof bytes, !*copied);
+    return r || *copied || order_of(v, fd) != ORDER_NONE ? r : dir_fd_sync(v, fd);
 }
 
 /* Best effort: the record's owner, who may move the directory, keeps it. */
@@ -120,7 +136,40 @@ int record_replace(struct volume *v, int fd, const struct dirrec *d, const struc
 {
     uint8_t bytes[DIRREC_BYTES];
     dirrec_encode(d, &keys->names, bytes);
-    return replace(v, fd, bytes);
+    int r = replace(v, fd, bytes);
+    if (!r)
+        copy_drop(v, fd);
+    return r;
+}
+
+/* The place is the one that the parent's lock keeps it at: nobody changes the record meanwhile. */
+static int mend_at(struct node *dir, struct node *parent)
+{
+    struct volume *v = dir->vol;
+    struct reading got;
+    pthread_rwlock_rdlock(&v->tree_lock);
+    bool there = dir->parent == parent && !atomic_load(&dir->removed);
+    pthread_rwlock_unlock(&v->tree_lock);
+    int fd, r = there ? node_fd_get(dir, false, &fd) : -ESTALE;
+    if (r)
+        return r;
+    r = read_either(v, fd, true, &got);
+    if (!r && got.copy)
+        r = replace(v, fd, got.bytes);
+    node_fd_put(dir);
+    return r;
+}
+
+int record_mend(struct node *dir)
+{
+    struct node *parent = node_parent(dir);
+    if (!parent)
+        return -ESTALE;
+    dir_wrlock(parent);
+    int r = mend_at(dir, parent);
+    dir_unlock(parent);
+    node_unref(parent, 1);
+    return r;
 }
 
 /* Overwrites the record. A write that ends in the middle leaves no record: then the old bytes come back. */
@@ -142,7 +191,7 @@ int record_update(struct volume *v, int fd, const struct dirrec *d, const struct
     dirrec_encode(d, &keys->names, bytes);
     AUTO_CLOSE int rec = fd_openat(v, fd, DIRREC_NAME, O_RDWR | O_NONBLOCK, 0);
     if (rec == -EACCES)
-        return replace(v, fd, bytes);
+        return record_replace(v, fd, d, keys);
     if (rec < 0)
         return rec;
     int r = overwrite(rec, bytes);
@@ -151,6 +200,8 @@ int record_update(struct volume *v, int fd, const struct dirrec *d, const struct
     r = io_fdatasync(rec);
     if (r)
         volume_fail_readonly(v, r, "syncing a directory record");
+    else
+        copy_drop(v, fd);
     return r;
 }
 

@@ -1,5 +1,6 @@
 /* The flusher: a thread that makes checkpoints while something is dirty, and seals what has been idle. */
 #include "fs/store/file_home.h"
+#include "fs/store/newdirs.h"
 #include "fs/store/seal.h"
 #include "fs/store/share.h"
 
@@ -28,7 +29,7 @@ static int64_t now_ms(void)
 /* Takes the turn if it is due. */
 static bool take_checkpoint(struct volume *v)
 {
-    if (!v->dirty_count) {
+    if (!v->dirty_count && !newdirs_count(v->newdirs)) {
         v->flush_at = 0;
         return false;
     }

@@ -49,6 +49,7 @@ struct node {
     atomic_bool dir_loaded;
     uint8_t dir_id[ID_BYTES];
     _Atomic uint64_t changes, synced;
+    _Atomic uint8_t newdir; /* enum newdir_state (newdirs.h) */
 
     /* Regular files: contents (file.c), made at first use, NULL until then. Guarded by file_lock. */
     pthread_mutex_t file_lock;

@@ -1,4 +1,5 @@
 /* unlink and rmdir. */
+#include "fs/store/newdirs.h"
 #include "fs/store/tree.h"
 
 #include <errno.h>
@@ -94,13 +95,16 @@ static int rmdir_entry(const struct entry *e, const struct stat *st, struct vict
     if (r)
         return r;
     r = dir_check_removable(n);
-    node_unref(n, 1);
+    bool listed = !r && newdirs_drop(n);
     if (!r)
         r = victim_get(e, st, w);
-    if (r)
-        return r;
-    r = take_dir(e, w);
-    victim_settle(e, w, r);
+    if (!r) {
+        r = take_dir(e, w);
+        victim_settle(e, w, r);
+    }
+    if (r && listed)
+        newdirs_add(n, NEWDIR_FOUND);
+    node_unref(n, 1);
     if (!r) {
         long_name_drop(e);
         entry_changed(e);

@@ -162,6 +162,8 @@ static int check_dir(struct rotation *r, struct node *dir, bool *ours)
     *ours = !e && !memcmp(d.pd_id, r->o->pd_id, ID_BYTES);
     if (*ours)
         e = record_read(r->v, fd, &d, &pd);
+    if (*ours && r->kind->changes && copy_is_there(fd)) /* of an older record, perhaps */
+        copy_found(dir, fd);
     node_fd_put(dir);
     if (!e && *ours)
         atomic_compare_exchange_strong(&dir->pd, &none, pd);

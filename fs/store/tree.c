@@ -69,7 +69,7 @@ int tree_clean_root(struct volume *v)
 
 /* ---- small files and syncs ---- */
 
-static int small_file_fill(int fd, const void *data, size_t len)
+static int small_file_fill(int fd, const void *data, size_t len, bool sync)
 {
     struct stat st;
     if (fstat(fd, &st))
@@ -79,18 +79,23 @@ static int small_file_fill(int fd, const void *data, size_t len)
         fchmod(fd, (st.st_mode & 07777) | S_IRUSR | S_IWUSR))
         return -errno;
     int r = io_pwrite(fd, data, len, 0);
-    return r ? r : io_fsync(fd);
+    return r || !sync ? r : io_fsync(fd);
 }
 
-int small_file_write(struct volume *v, int dirfd, const char *name, const void *data, size_t len)
+int small_file_put(struct volume *v, int dirfd, const char *name, const void *data, size_t len, bool sync)
 {
     AUTO_CLOSE int fd = fd_openat(v, dirfd, name, O_WRONLY | O_CREAT | O_EXCL, 0644);
     if (fd < 0)
         return fd;
-    int r = small_file_fill(fd, data, len);
+    int r = small_file_fill(fd, data, len, sync);
     if (r)
         unlinkat(dirfd, name, 0);
     return r;
+}
+
+int small_file_write(struct volume *v, int dirfd, const char *name, const void *data, size_t len)
+{
+    return small_file_put(v, dirfd, name, data, len, true);
 }
 
 /* A directory that we may not read can't be synced alone. */

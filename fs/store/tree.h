@@ -150,7 +150,9 @@ bool tmp_is_name(const char *stored);
 /* Where this mount buried a file that is removed and still in use (see victim). */
 bool tmp_is_grave(const struct volume *v, const char *stored);
 
-/* Makes a new file with this content, synced. */
+/* Makes a new file with this content, synced if asked. */
+int small_file_put(struct volume *v, int dirfd, const char *name, const void *data, size_t len, bool sync);
+/* The same, synced. */
 int small_file_write(struct volume *v, int dirfd, const char *name, const void *data, size_t len);
 int dir_fd_sync(struct volume *v, int fd);
 
@@ -187,13 +189,38 @@ int record_claim(struct volume *v, int fd, struct dirrec *out);
 int record_read(struct volume *v, int fd, struct dirrec *out, struct pd **pd);
 /* The same for a node's. The root of a volume whose keys are here can't ask for others: LFS_ERR_AUTH. */
 int record_read_of(struct node *dir, int fd, struct dirrec *out, struct pd **pd);
-/* Writes a new directory's record, synced. Its name is synced where names do not reach the disk in order;
- * else the directory's comes after it anyhow. */
-int record_create(struct volume *v, int fd, const struct dirrec *d, const struct pd_keys *keys);
-/* Overwrites it, synced if asked. */
+/* Writes a new directory's record, so that it can be read wherever the directory's name can. *copied: it is
+ * not on disk, but a copy is in an attribute, which is there before the name (newdirs.h has to know of it).
+ * Else it is synced, and its name too where names do not reach the disk in order. */
+int record_create(struct volume *v, int fd, const struct dirrec *d, const struct pd_keys *keys, bool *copied);
+/* Overwrites it, synced if asked; then the copy goes. */
 int record_update(struct volume *v, int fd, const struct dirrec *d, const struct pd_keys *keys, bool sync);
-/* Puts another in its place at once, durable when it returns. */
+/* Puts another in its place at once, durable when it returns; the copy goes. */
 int record_replace(struct volume *v, int fd, const struct dirrec *d, const struct pd_keys *keys);
+
+/* ---- their copies (dirrec_copy.c) ---- */
+
+/* What the filesystem below keeps in order on its way to the disk. */
+enum order {
+    ORDER_UNKNOWN,
+    ORDER_NONE,
+    ORDER_NAMES, /* no name is there without those that were made before it */
+    ORDER_ALL,   /* the same for all metadata, attributes included */
+};
+enum order order_of(struct volume *v, int fd);
+
+/* The 512 bytes of the copy. False if there is none, or it can't be read. */
+bool copy_read(int fd, uint8_t bytes[static DIRREC_BYTES]);
+bool copy_is_there(int fd);
+/* False if it can't be had: then the record is to be synced. */
+bool copy_make(struct volume *v, int fd, const uint8_t bytes[static DIRREC_BYTES]);
+/* The record is on disk. */
+void copy_drop(struct volume *v, int fd);
+/* A directory that was found with a copy: a checkpoint will settle it. */
+void copy_found(struct node *dir, int fd);
+/* Where only the copy is good, the record is written anew from it, durable when it returns. No directory is
+ * locked. LFS_ERR_CORRUPT, LFS_ERR_AUTH, LFS_ERR_NOKEY: neither of them is known to be good. */
+int record_mend(struct node *dir);
 /* node_dir_id for a look at the entries: LFS_ERR_NOKEY too while they are being locked. */
 int node_dir_enter(struct node *dir, uint8_t id[static ID_BYTES]);
 /* LFS_ERR_AUTH unless the record of dir says that it stands in parent under this name. */

@@ -1,6 +1,7 @@
 /* The life of a volume: created, opened (and replayed), closed. */
 #include "fs/store/ballast.h"
 #include "fs/store/file_home.h"
+#include "fs/store/newdirs.h"
 #include "fs/store/pd.h"
 #include "fs/store/seal.h"
 #include "fs/store/share.h"
@@ -114,12 +115,14 @@ static struct volume *volume_alloc(const struct keyset *keys, const struct volum
     pthread_cond_init(&v->flusher_wake, &monotonic);
     pthread_condattr_destroy(&monotonic);
     v->mark = checkpoint_mark_new();
+    v->newdirs = o->read_only ? NULL : newdirs_new();
     return v;
 }
 
 static void volume_free(struct volume *v)
 {
     seal_wait_free(v);
+    newdirs_free(v->newdirs);
     if (v->nodes)
         node_tables_free(v);
     ballast_free(v);

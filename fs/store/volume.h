@@ -24,6 +24,7 @@ struct node_table;
 struct fd_cache;
 struct pd_table;
 struct share;
+struct newdirs;
 
 /* A file that was renamed or linked into another directory (file_home.h). */
 struct home_moved {
@@ -69,6 +70,7 @@ struct volume {
     pthread_mutex_t dirty_lock; /* guards the dirty list and the flusher's state */
     struct file *dirty;         /* files with entries, or with in-place data to sync before the tail moves */
     size_t dirty_count;
+    struct newdirs *newdirs; /* newdirs.h: directories whose records may not be on disk */
     pthread_cond_t flusher_wake;
     pthread_t flusher;
     bool flusher_runs, flusher_stop, flusher_hurry;
@@ -89,7 +91,7 @@ struct volume {
     int64_t seal_raised;               /* when a turn last raised the journal's generation (seal_lock) */
     _Atomic int seal_asked;            /* who wants to make seals now: the flusher gives way */
     _Atomic uint64_t seal_kept, seals; /* bytes of kept hashes; seals made */
-    atomic_int order;                  /* how names reach the disk below; see dirrec_io.c */
+    atomic_int order;                  /* how names reach the disk below; see dirrec_copy.c */
     atomic_bool cannot_peek;           /* reads without waiting are not supported below */
     bool journal_lost;                 /* a new journal was made in place of one that may have had entries */
 

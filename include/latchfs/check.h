@@ -46,10 +46,12 @@ enum check_kind {
     CHECK_BAD_CHUNK,          /* range: what it covers */
     CHECK_BAD_SEAL,           /* records are not the last ones */
     CHECK_BAD_XATTR,
-    CHECK_WRONG_DIRECTORY, /* a file of another protected directory */
-    CHECK_OLD_VERSION,     /* a header older than the key store allows */
-    CHECK_NO_KEY,          /* of a protected directory whose keys are not here: passed by, not counted */
-    CHECK_IO,              /* the system could not read it */
+    CHECK_WRONG_DIRECTORY,  /* a file of another protected directory */
+    CHECK_OLD_VERSION,      /* a header older than the key store allows */
+    CHECK_NO_KEY,           /* of a protected directory whose keys are not here: passed by, not counted */
+    CHECK_IO,               /* the system could not read it */
+    CHECK_UNSETTLED_RECORD, /* a copy of a directory's record is left by a power cut: the next mount that
+                               looks at the directory mends the record, if need be, and removes the copy */
 };
 const char *check_kind_name(enum check_kind kind); /* "bad-chunk", ...; "?" */
 

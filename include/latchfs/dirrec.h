@@ -9,6 +9,9 @@
 
 #define DIRREC_BYTES 512u
 #define DIRREC_NAME_BYTES 16u
+/* The attribute of a directory that has a copy of its record until the record is known to be on disk. It does
+ * not begin as the names of encrypted attributes do, so nobody takes it for one. */
+#define DIRREC_COPY "user.latchfs-record"
 
 struct dirrec {
     uint8_t id[ID_BYTES];

@@ -146,6 +146,35 @@ def early_name(records, kinds):
     return out
 
 
+COPY = b"user.latchfs-record"
+
+
+def is_copy(r):
+    """Whether a record of the trace sets or removes a directory record's copy."""
+    if r[0] == t.SETXATTR:
+        return t.split_name(r[2], r[1][1])[0] == COPY
+    return r[0] == t.REMOVEXATTR and r[2] == COPY
+
+
+def late_copy(records, kinds):
+    """A directory gets its name before the copy of its record is there."""
+    out = []
+    for part in operations(records):
+        late = [r for r in part if r[0] == t.SETXATTR and is_copy(r)]
+        end = next((i for i, r in enumerate(part) if r[0] == t.MARK and r[2].startswith(b"end")), len(part))
+        out += [r for r in part[:end] if r not in late] + late + [r for r in part[end:] if r not in late]
+    return out
+
+
+def early_drop(records, kinds):
+    """The copies of directory records are removed before the records are on disk."""
+    out = []
+    for part in operations(records):
+        drops = [r for r in part if r[0] == t.REMOVEXATTR and is_copy(r)]
+        out += part[:1] + drops + [r for r in part[1:] if r not in drops]
+    return out
+
+
 def late_sidecar(records, kinds):
     """A long name is visible before its sidecar stands."""
     out = []
@@ -335,12 +364,12 @@ def flip_journal(image, rnd):
 
 TRACE = {f.__name__.replace("_", "-"): f for f in (
     journal_sync, file_sync, record_sync, directory_sync, all_sync, tail_sync, removal_sync, early_in_place,
-    early_replace, early_name, late_sidecar, lost_truncation, lost_entry, lost_rename, early_attribute, early_end,
+    early_replace, early_name, late_copy, early_drop, late_sidecar, lost_truncation, lost_entry, lost_rename, early_attribute, early_end,
     early_return, early_tail, attribute_sync, early_seal, late_record, early_freeze)}
 STATE = {"flip-data": flip_data, "flip-journal": flip_journal}
 REPLAY = {"replay-sync": no_sync, "replay-first-sync": nth_sync((t.SYNC_ALL,), 0),
           "replay-last-sync": nth_sync((t.SYNC_ALL,), 1)}
-PLANTED = ("no-mark", "broken-entry")  # in the store itself: plants.c
+PLANTED = ("no-mark", "broken-entry", "no-copy")  # in the store itself: plants.c
 NAMES = sorted([*TRACE, *STATE, *REPLAY, *PLANTED, "lost-version"])
 
 CONTENT_HURT = r"chunk \d+ (holds|does not read)|has \d+ bytes"
@@ -364,6 +393,9 @@ CAUGHT_BY = [
     ("early-in-place", "overwrite", CONTENT_HURT, None),
     ("early-replace", "saving", CONTENT_HURT, None),
     ("early-name", "tree", NAMES_HURT, None),
+    ("late-copy", "newdirs", NAMES_HURT, "power"),
+    ("early-drop", "newdirs", NAMES_HURT, "power"),
+    ("no-copy", "newdirs", NAMES_HURT, "power"),
     ("late-sidecar", "names", NAMES_HURT, None),
     ("lost-truncation", "truncate", CONTENT_HURT, None),
     ("lost-entry", "mixed", CONTENT_HURT, None),

@@ -105,6 +105,7 @@ void w_seals(struct lab *l);
 void w_protects(struct lab *l);
 void w_dirnames(struct lab *l);
 void w_freezing(struct lab *l);
+void w_newdirs(struct lab *l);
 
 struct workload {
     const char *name;

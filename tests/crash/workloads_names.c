@@ -403,3 +403,58 @@ void w_remount(struct lab *l)
         op_remount(l);
     }
 }
+
+/* One new directory in another, and what programs do at once with such: file, sync, another name, another
+ * place, away. */
+static void use_new(struct lab *l, const char *dir, int i)
+{
+    char name[80], other[64];
+    snprintf(name, sizeof name, "%s/f", dir);
+    op_create(l, name);
+    op_append(l, name, 1 + lab_random(l, 9000));
+    lab_settle(l, name, 6);
+    snprintf(other, sizeof other, "%s-%d", lab_random(l, 2) ? "top/x" : "y", i);
+    switch (lab_random(l, 6)) {
+    case 0:
+        op_rename(l, dir, other, RENAME_NOREPLACE);
+        break;
+    case 1:
+        op_mkdir(l, other);
+        op_rename(l, dir, other, lab_random(l, 2) ? RENAME_EXCHANGE : 0);
+        break;
+    case 2:
+        op_unlink(l, name);
+        op_rmdir(l, dir);
+        break;
+    case 3:
+        op_dirsync(l, dir);
+        break;
+    case 4:
+        op_setxattr(l, dir, "user.a", 1 + lab_random(l, 100));
+        break;
+    default:
+        break;
+    }
+}
+
+static void nothing(struct lab *l)
+{
+}
+
+/* Trees of directories that nobody syncs, as an archive is unpacked. */
+void w_newdirs(struct lab *l)
+{
+    char name[64];
+    op_mkdir(l, "top");
+    for (int i = 0; i < 60; i++) {
+        snprintf(name, sizeof name, "%sd%d", i % 3 ? "top/" : "", i);
+        op_mkdir(l, name);
+        use_new(l, name, i);
+        if (lab_random(l, 12) == 0)
+            op_round(l);
+        if (lab_random(l, 15) == 0)
+            op_remount(l);
+        if (lab_random(l, 20) == 0)
+            op_rotate(l, false, 0, nothing);
+    }
+}

@@ -80,6 +80,13 @@ def bad_xattr(made):
     os.setxattr(path, name, bytes(value))
 
 
+def to_copy(made):
+    """As a power cut may leave a new directory."""
+    record = made.backing("one") / "latchfs.dir"
+    os.setxattr(made.backing("one"), "user.latchfs-record", record.read_bytes())
+    os.truncate(record, 0)
+
+
 def to_directory(path):
     os.unlink(path)
     os.mkdir(path)
@@ -104,6 +111,7 @@ CASES = [
          others={"undecryptable-name", "wrong-directory"}),
     Case("record of rubbish", lambda m: flip(m.backing("one") / "latchfs.dir", 0), "bad-record", plain="one"),
     Case("forged record", lambda m: flip(m.backing("one") / "latchfs.dir", 500), "bad-record", plain="one", since="headers"),
+    Case("record in its copy", to_copy, "unsettled-record", plain="one", severity="note", repaired=True),
     Case("record twice", lambda m: shutil.copy(m.backing("one") / "latchfs.dir", m.backing("two") / "latchfs.dir"), "duplicate-id",
          others={"bad-record", "undecryptable-name", "wrong-directory"}),
     Case("magic of a header", lambda m: flip(m.backing("inline"), 0), "bad-header", plain="inline"),

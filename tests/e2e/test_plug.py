@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import signal
+import threading
 import time
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 import harness
 from diskbox import make_image, mounted_image
 from fsbox import check_volume
+from syscalls import write_file
 from tracked import Load, Tracked, look_after
 from volumes import check, every_file_reads, fill, mounts_of
 
@@ -76,4 +78,81 @@ def test_plug(keyd, workdir, seed):
             check(m / "tree")
             every_file_reads(m.path)
             (m / "new").write_bytes(b"goes on")
+        check_volume(volume)
+
+
+class Maker(threading.Thread):
+    """Makes directories in directories that nobody syncs, but for a file here and there. kept: those, with their
+    content, before a name of theirs changes again."""
+
+    def __init__(self, top, seed):
+        super().__init__()
+        self.top, self.random, self.ended, self.kept = top / f"made-{seed}", random.Random(seed), False, {}
+
+    def run(self):
+        self.top.mkdir()
+        made, i = [self.top], 0
+        while not self.ended:
+            i += 1
+            new = self.random.choice(made[-20:]) / f"{i}-{'long' * self.random.choice([0, 0, 50])}"
+            new.mkdir()
+            write_file(new / "young", b"y" * i)
+            if self.random.random() < 0.3:
+                os.rename(new, new.with_name(f"{i}-renamed"))
+                new = new.with_name(f"{i}-renamed")
+            if self.random.random() < 0.1:
+                self.sync(new / "synced")
+            if len(new.relative_to(self.top).parts) < 6:
+                made.append(new)
+
+    def sync(self, path):
+        write_file(path, os.fsencode(path.name))
+        fd = os.open(path, os.O_RDONLY)
+        os.fsync(fd)
+        os.close(fd)
+        self.kept[path] = path.read_bytes()
+
+
+def make_and_pull(volume, mnt, image, pulled, seed):
+    with volume.mount(mnt) as m:
+        makers = [Maker(m.path, seed * 2 + i) for i in range(2)]
+        for maker in makers:
+            maker.start()
+        time.sleep(random.Random(seed).uniform(1.5, 3.5))
+        kept = [dict(k) for k in pull(m, image, pulled, [maker.kept for maker in makers])]
+        for maker in makers:
+            maker.ended = True
+            maker.join(timeout=60)
+            assert not maker.is_alive()
+    return {path.relative_to(mnt): data for k in kept for path, data in k.items()}
+
+
+def each_can_be_entered(top):
+    """How many directories there are. os.walk raises what it finds."""
+    def no(error):
+        raise error
+    return sum(len(dirs) for _, dirs, _ in os.walk(top, onerror=no))
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("seed", range(2))
+def test_new_directories(keyd, workdir, seed):
+    """Their records were not flushed: the copies are there."""
+    image, pulled = workdir / "disk.img", workdir / "pulled.img"
+    make_image(image, "ext4", IMAGE_BYTES)
+    with mounted_image(image, workdir / "disk") as place:
+        kept = make_and_pull(make_volume(keyd, workdir, place), workdir / "mnt", image, pulled, seed)
+    harness.run(["e2fsck", "-fy", pulled])
+    with mounted_image(pulled, workdir / "later") as place:
+        volume = harness.Volume(keyd, place / "vol")
+        volume.passfile = workdir / "pass"
+        found = volume.latch("fsck", "--json", "--passphrase-file", volume.passfile, volume.path)
+        assert found.returncode == 0, found.out + found.err
+        assert "unsettled-record" in found.out
+        with volume.mount(workdir / "mnt2") as m:
+            assert each_can_be_entered(m.path) > 100
+            for path, data in kept.items():
+                assert (m / path).read_bytes() == data
+        found = volume.latch("fsck", "--json", "--passphrase-file", volume.passfile, volume.path)
+        assert found.returncode == 0 and "unsettled-record" not in found.out, found.out
         check_volume(volume)

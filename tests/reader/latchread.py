@@ -537,8 +537,17 @@ def read_small(path, limit):
 class Directory:
     def __init__(self, path, keys, parent):
         """parent: the id of the directory it stands in, None for the root of the volume."""
-        self.path = path
-        raw = read_small(os.path.join(path, b"latchfs.dir"), 512)
+        self.path, self.parent = path, parent
+        try:
+            self.read(read_small(os.path.join(path, b"latchfs.dir"), 512), keys)
+        except Bad as e:
+            try:
+                copy = os.getxattr(path, b"user.latchfs-record", follow_symlinks=False)
+            except OSError:
+                raise e from None
+            self.read(copy, keys)
+
+    def read(self, raw, keys):
         need(len(raw) == 512 and raw[:8] == b"LATCHDIR", "no directory record")
         need(struct.unpack_from("<HH", raw, 8) == (1, 0), "directory record of another version")
         need(not any(raw[12:16] + raw[80:128] + raw[160:480]), "reserved bytes of a directory record")
@@ -550,7 +559,7 @@ class Directory:
         self.protected = keys.directories[pd]
         need(isinstance(self.protected, Protected), self.protected)
         need(blake(raw[:480], self.protected.record) == raw[480:], "the directory record's MAC")
-        here = (parent, blake(os.path.basename(path), size=16)) if parent else (self.id, bytes(16))
+        here = (self.parent, blake(os.path.basename(self.path), size=16)) if self.parent else (self.id, bytes(16))
         need(here in places, "the directory stands at another place than its record says")
 
     def decrypt_name(self, stored):

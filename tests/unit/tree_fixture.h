@@ -14,6 +14,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#ifndef TREE_TMP
+#define TREE_TMP "/tmp"
+#endif
+
 static char base[64]; /* holds vol/, and whatever a test puts beside it */
 static char volume_dir[96];
 static struct keyset *keys;
@@ -35,7 +39,7 @@ static inline void reopen_volume(void)
 
 static inline int volume_setup(void **state)
 {
-    strcpy(base, "/tmp/latchfs-tree-XXXXXX");
+    strcpy(base, TREE_TMP "/latchfs-tree-XXXXXX");
     assert_non_null(mkdtemp(base));
     assert_int_equal(chmod(base, 0755), 0);
     snprintf(volume_dir, sizeof volume_dir, "%s/vol", base);
