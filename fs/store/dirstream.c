@@ -1,6 +1,7 @@
 /* Directory streams: a buffer of backing entries, decrypted one by one. A stream has a descriptor of its own
  * as long as there are not too many; without one it opens the directory for each buffer and goes on at a
- * cookie, which is the backing filesystem's position. */
+ * cookie, which is the backing filesystem's position. A long directory is read ahead. */
+#include "fs/store/ahead.h"
 #include "fs/store/tree.h"
 
 #include <dirent.h>
@@ -10,7 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define STREAM_BYTES 32768
+#define STREAM_BYTES AHEAD_BYTES
+#define FULL (STREAM_BYTES - sizeof(struct dirent64)) /* a buffer that another entry did not fit into */
 
 struct dir_stream {
     struct node *dir;
@@ -19,6 +21,7 @@ struct dir_stream {
     uint64_t first;       /* cookie of the first entry in buf */
     uint64_t next;        /* cookie after the entry answered last, which is the entry at `at` */
     size_t at, len;
+    struct ahead ahead;
     char buf[STREAM_BYTES] __attribute__((aligned(8)));
 };
 
@@ -74,6 +77,7 @@ void dir_close(struct dir_stream *d)
     if (!d)
         return;
     if (d->fd >= 0) {
+        ahead_clear(&d->ahead);
         close(d->fd);
         fd_uncharge(d->dir->vol);
     }
@@ -111,13 +115,28 @@ static ssize_t read_at(int fd, struct dir_stream *d, uint64_t cookie, bool seek)
     return n < 0 ? -errno : n;
 }
 
+/* From its own descriptor, which stands where the buffer ended unless the reader went back. What others do to
+ * a shared volume's directories is not read ahead. */
+static ssize_t read_own(struct dir_stream *d, uint64_t cookie)
+{
+    ssize_t n;
+    if (ahead_take(&d->ahead) && d->ahead.first == cookie) {
+        n = d->ahead.len;
+        memcpy(d->buf, d->ahead.buf, (size_t)n);
+    } else {
+        bool on = d->len > 0 && (uint64_t)lseek(d->fd, 0, SEEK_CUR) == cookie;
+        n = read_at(d->fd, d, cookie, !on);
+    }
+    if (n > (ssize_t)FULL && !d->dir->vol->share)
+        ahead_ask(&d->ahead, d->fd);
+    return n;
+}
+
 static int fill_buffer(struct dir_stream *d, uint64_t cookie)
 {
     ssize_t n;
     if (d->fd >= 0) {
-        /* Its own descriptor stands where the buffer ended, unless the reader went back. */
-        bool on = d->len > 0 && (uint64_t)lseek(d->fd, 0, SEEK_CUR) == cookie;
-        n = read_at(d->fd, d, cookie, !on);
+        n = read_own(d, cookie);
     } else {
         AUTO_CLOSE int fd = open_own(d->dir);
         n = fd < 0 ? fd : read_at(fd, d, cookie, true);
