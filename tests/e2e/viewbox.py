@@ -4,12 +4,16 @@ import contextlib
 import hashlib
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import harness
+from syscalls import opened, pattern, write_file
 
 READER = Path(__file__).resolve().parent.parent / "reader"
 sys.path.insert(0, str(READER))
@@ -151,3 +155,92 @@ def tree(top, inodes=False, skip=()):
             if name not in skip:
                 found[rel] = (look(path), os.lstat(path).st_ino if inodes else 0)
     return found
+
+
+# ---- a tree with one of everything ----
+
+SIZES = [0, 1, 3583, 3584, 3585, 4095, 4096, 4097, 2 * CHUNK, 112 * CHUNK - 1, 112 * CHUNK, 112 * CHUNK + 1, 240 * CHUNK,
+         240 * CHUNK + 7, 400 * CHUNK + 33]
+CONFIG = b".latchfs-view.ini"
+ODD_NAMES = [b"x" * 175, b"x" * 176, b"y" * 255, b"\xff\xfe", b"latchfs.ini", b"latchfs.dir", b"latchfs.long.x", b" ",
+             b"new\nline", "Grüße".encode(), b"-rf", b".hidden"]
+
+
+def backing_length(size):
+    """By docs/FORMAT.md."""
+    if size <= 3584:
+        return 512 + size
+    last = (size - 1) // CHUNK
+    page = 1 + last if last < 112 else 114 + 129 * ((last - 112) // 128) + (last - 112) % 128
+    return page * CHUNK + size - last * CHUNK
+
+
+def fill(top):
+    for size in SIZES:
+        write_file(top / f"size{size}", pattern(size, size))
+    os.makedirs(top / "dir/inner/most")
+    for i, name in enumerate(ODD_NAMES):
+        write_file(os.path.join(os.fsencode(top / "dir"), name), pattern(i, 100 * i))
+        os.mkdir(os.path.join(os.fsencode(top / "dir/inner"), name))
+        os.symlink(name, os.path.join(os.fsencode(top / "dir/inner/most"), name))
+    for length in (1, 100, 720, 721, 722, 3027, 4000, 4095):
+        os.symlink("t" * length, top / f"link{length}")
+    write_file(top / "hole", b"begin")
+    os.truncate(top / "hole", 300 * CHUNK)
+    with opened(top / "hole", os.O_WRONLY) as fd:
+        os.pwrite(fd, b"middle", 150 * CHUNK + 5)
+    os.mkfifo(top / "fifo", 0o640)
+    with socket.socket(socket.AF_UNIX) as s:
+        os.chdir(top)
+        s.bind("socket")
+        os.chdir("/")
+    for path in ("size1", "size0", "dir"):
+        os.setxattr(top / path, "user.comment", b"value " * 20)
+        os.setxattr(top / path, "user.empty", b"")
+    os.chmod(top / "size4096", 0o4711)
+    os.utime(top / "size4097", ns=(10**18, 10**18 + 7))
+
+
+def fill_as_root(top):
+    os.mknod(top / "device", 0o20600, os.makedev(1, 3))
+    os.chown(top / "size1", 1111, 2222)
+
+
+@pytest.fixture
+def view(keyd, workdir):
+    return View(keyd, workdir).init()
+
+
+@pytest.fixture
+def filled(view):
+    fill(view.plain)
+    if os.geteuid() == 0:
+        fill_as_root(view.plain)
+    return view
+
+
+def plain_tree(view):
+    return tree(view.plain, skip=(CONFIG,))
+
+
+def new_pass(view):
+    path = view.dir / "new.pass"
+    path.write_text("another one\n")
+    path.chmod(0o600)
+    return path
+
+
+def names(view, m, place=""):
+    import latchread
+
+    keys = view.keys(m)
+    directory = latchread.Directory(os.fsencode(m), keys, None)
+    return {os.fsdecode(n) for n in map(directory.decrypt_name, map(os.fsencode, os.listdir(m))) if n is not None}
+
+
+def refused_here(result, code, *words):
+    """One line; it may be latchfs-view's."""
+    assert result.returncode == code, (result.returncode, result.err)
+    assert len(result.err.splitlines()) == 1, result.err
+    for word in words:
+        assert word in result.err

@@ -1,25 +1,10 @@
 /* Repairs: each kind of damage that can be mended is, what can't be read is put where it is told, nothing
  * else changes, and a second run has nothing left to do. */
-#include "check_fixture.h"
+#include "damage_fixture.h"
 
 #include <linux/fs.h>
 
 #define ALL (CHECK_CONTENTS | CHECK_REPAIR | CHECK_CUT_TAILS | CHECK_LOST_FOUND)
-
-static char path[1024];
-
-static int repair_setup(void **state)
-{
-    int r = check_setup(state);
-    fill_volume();
-    return r;
-}
-
-static void at(const char *plain)
-{
-    path_of(plain, path);
-    close_volume();
-}
 
 static void open_for_repair(void)
 {
@@ -568,7 +553,7 @@ static void refused_when_read_only(void **state)
     assert_int_equal(check_structure(volume_dir, &o, &p), LFS_ERR_MISUSE);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, repair_setup, volume_teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, damage_setup, volume_teardown)
 
 int main(void)
 {
