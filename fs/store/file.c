@@ -212,6 +212,8 @@ static int load_header(struct file *f, const uint8_t *page)
     f->state = h.state == FILE_INLINE ? CONTENT_INLINE : CONTENT_PAGED;
     f->placed_state = f->state;
     f->placed_chunks = f->state == CONTENT_PAGED ? layout_chunks(h.size) : 0;
+    if (f->state == CONTENT_INLINE)
+        thread_keep_inline(&h.inline_record, page + HEADER_BYTES);
     return 0;
 }
 

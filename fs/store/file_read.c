@@ -164,28 +164,37 @@ static int read_paged(struct file *f, int fd, uint8_t *out, size_t len, uint64_t
     return r;
 }
 
+static int read_inline_cipher(const struct file *f, int fd, uint8_t cipher[static INLINE_MAX])
+{
+    size_t len = f->hdr.size;
+    if (f->ov.inline_at)
+        return journal_read(f->n->vol->journal, cipher, len, f->ov.inline_at);
+    ssize_t n = io_pread(fd, cipher, len, HEADER_BYTES);
+    return n < 0 ? (int)n : (size_t)n < len ? LFS_ERR_CORRUPT : 0;
+}
+
 int file_read_inline(struct file *f, int fd, uint8_t plain[static PAGE_BYTES])
 {
+    const struct record *rec = &f->hdr.inline_record;
     uint8_t cipher[INLINE_MAX];
     struct opener o;
-    size_t len = f->hdr.size;
-    struct content_ad ad = {.kind = KIND_INLINE,
-                            .suite = f->hdr.suite,
-                            .epoch = f->hdr.inline_record.epoch,
-                            .file_id = f->hdr.file_id};
+    struct content_ad ad = {
+        .kind = KIND_INLINE, .suite = f->hdr.suite, .epoch = rec->epoch, .file_id = f->hdr.file_id};
     memset(plain, 0, PAGE_BYTES);
-    if (!len)
+    if (!f->hdr.size)
         return 0;
     int r = opener_init(&o, f);
-    if (!r && f->ov.inline_at)
-        r = journal_read(f->n->vol->journal, cipher, len, f->ov.inline_at);
-    else if (!r) {
-        ssize_t n = io_pread(fd, cipher, len, HEADER_BYTES);
-        r = n < 0 ? (int)n : (size_t)n < len ? LFS_ERR_CORRUPT : 0;
-    }
+    bool kept = !r && thread_take_inline(rec, cipher);
     if (!r)
-        r = opener_key(&o, f->hdr.inline_record.epoch);
-    return r ? r : record_open(o.a, &ad, &f->hdr.inline_record, cipher, plain);
+        r = opener_key(&o, rec->epoch);
+    if (!r && !kept)
+        r = read_inline_cipher(f, fd, cipher);
+    if (!r)
+        r = record_open(o.a, &ad, rec, cipher, plain);
+    if (!kept || r != LFS_ERR_AUTH)
+        return r;
+    r = read_inline_cipher(f, fd, cipher); /* the place may have been mended since */
+    return r ? r : record_open(o.a, &ad, rec, cipher, plain);
 }
 
 int file_read_chunk(struct file *f, int fd, uint64_t chunk, uint8_t plain[static PAGE_BYTES], size_t *len)

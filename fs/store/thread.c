@@ -3,10 +3,13 @@
 
 #include <sodium.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct thread_state {
     struct aead *aead;
     uint8_t *scratch;
+    struct record inline_record; /* of length 0: nothing is kept */
+    uint8_t inline_cipher[INLINE_MAX];
 };
 
 static pthread_key_t key;
@@ -53,6 +56,31 @@ uint8_t *thread_scratch(void)
     if (t && !t->scratch)
         t->scratch = aligned_alloc(PAGE_BYTES, SCRATCH_BYTES);
     return t ? t->scratch : NULL;
+}
+
+void thread_keep_inline(const struct record *rec, const uint8_t *cipher)
+{
+    struct thread_state *t = rec->length <= INLINE_MAX ? state() : NULL;
+    if (!t)
+        return;
+    t->inline_record = *rec;
+    memcpy(t->inline_cipher, cipher, rec->length);
+}
+
+static bool is_same(const struct record *a, const struct record *b)
+{
+    return a->length == b->length && a->epoch == b->epoch && memcmp(a->nonce, b->nonce, NONCE_BYTES) == 0 &&
+           memcmp(a->tag, b->tag, TAG_BYTES) == 0;
+}
+
+bool thread_take_inline(const struct record *rec, uint8_t *cipher)
+{
+    struct thread_state *t = state();
+    if (!t || !rec->length || !is_same(rec, &t->inline_record))
+        return false;
+    memcpy(cipher, t->inline_cipher, rec->length);
+    t->inline_record = (struct record){0};
+    return true;
 }
 
 void volume_wipe_thread(void)

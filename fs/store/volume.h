@@ -14,6 +14,7 @@
 #include "latchfs/err.h"
 #include "latchfs/keyset.h"
 #include "latchfs/name.h"
+#include "latchfs/record.h"
 #include "latchfs/store.h"
 
 #include <pthread.h>
@@ -137,5 +138,11 @@ int volume_reset_journal(struct volume *v);
 void thread_forget_key(void);
 struct aead *thread_aead(void);
 uint8_t *thread_scratch(void);
+
+/* The ciphertext of inline content that came with a header which this thread has just read, for the read that
+ * follows. It is known again by its record, and handed out once: false when it is not there. cipher has
+ * INLINE_MAX bytes. */
+void thread_keep_inline(const struct record *rec, const uint8_t *cipher);
+bool thread_take_inline(const struct record *rec, uint8_t *cipher);
 
 #endif
