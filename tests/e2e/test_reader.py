@@ -132,6 +132,20 @@ def backing_files(volume):
                 yield Path(folder, name)
 
 
+def test_reads_the_copy_of_a_record(volume, workdir):
+    """Where a power cut left no record; not where it was changed."""
+    want, _ = mount_and_fill(volume, lambda top: os.makedirs(top / "a/b"))
+    for record in volume.path.rglob("*/latchfs.dir"):
+        os.setxattr(record.parent, "user.latchfs-record", record.read_bytes())
+        os.truncate(record, 0)
+    read_volume(volume, workdir / "out").ok()
+    assert set(snapshot(workdir / "out")) == set(want)
+    copy = bytearray(os.getxattr(record.parent, "user.latchfs-record"))
+    copy[20] ^= 1
+    os.setxattr(record.parent, "user.latchfs-record", copy)
+    assert read_volume(volume, workdir / "again").returncode == 1
+
+
 def test_refuses_changed_bytes(volume, workdir):
     """One flipped bit anywhere in what the reader needs is an error, or the file is not there."""
     def fill(top):
