@@ -62,6 +62,7 @@ static int create_file(const struct entry *e, mode_t mode, struct stat *st, stru
     fd_publish(*out, fd, true, &fd);
     node_fd_put(*out);
     (*out)->meta_dirty = true;
+    (*out)->bare = !v->share;
     return 0;
 }
 

@@ -151,6 +151,29 @@ static int open_keys(struct node *n, const struct file_header *h, struct file_ke
     return r;
 }
 
+/* What is random and no secret comes out of the pool that nonces come from. */
+static void draw_public(struct aead *a, uint8_t *out, size_t len)
+{
+    uint8_t piece[NONCE_BYTES];
+    for (size_t at = 0; at < len; at += sizeof piece) {
+        aead_nonce(a, piece);
+        memcpy(out + at, piece, len - at < sizeof piece ? len - at : sizeof piece);
+    }
+}
+
+/* A key of the file's own, wrapped. */
+static int draw_key(struct file_header *h, const uint8_t *dk, uint8_t *file_key)
+{
+    uint8_t nonce[KEYWRAP_NONCE_BYTES];
+    struct aead *a = thread_aead();
+    if (!a)
+        return -ENOMEM;
+    draw_public(a, h->file_id, ID_BYTES);
+    draw_public(a, nonce, sizeof nonce);
+    randombytes_buf(file_key, LFS_KEY_BYTES);
+    return header_wrap_key_with(h, 0, 1, nonce, dk, file_key);
+}
+
 int file_new_header(struct file *f, enum content_state state, struct file_header *h)
 {
     const struct pd_keys *pd = node_keys(f->n);
@@ -162,9 +185,7 @@ int file_new_header(struct file *f, enum content_state state, struct file_header
         *h = (struct file_header){.suite = f->n->vol->suite, .key_version = pd->set.active};
         h->state = state == CONTENT_PAGED ? FILE_PAGED : FILE_INLINE;
         memcpy(h->pd_id, pd->set.pd_id, ID_BYTES);
-        randombytes_buf(h->file_id, ID_BYTES);
-        randombytes_buf(file_key, LFS_KEY_BYTES);
-        r = header_wrap_key(h, 0, 1, dk, file_key);
+        r = draw_key(h, dk, file_key);
     }
     if (!r) {
         name_keys(keys, h);

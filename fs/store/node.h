@@ -38,6 +38,7 @@ struct node {
     unsigned fd_users;
     struct node *lru_prev, *lru_next;
 
+    atomic_bool bare;       /* made by this mount, and has had no attribute of ours since */
     atomic_bool meta_dirty; /* mode, owner, times, xattrs or the name changed since the last fsync */
     atomic_bool
         data_dirty; /* in-place content may not be on disk, by what was before this node or its file state */

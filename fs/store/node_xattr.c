@@ -143,7 +143,7 @@ static ssize_t get_stored(struct node *n, int fd, const char *name, const struct
 
 static ssize_t get_encrypted(struct node *n, int fd, const char *name, void *value, size_t size)
 {
-    if (has_none(fd))
+    if (n->bare || has_none(fd))
         return -ENODATA;
     CLEANUP(owner_freep) struct owner *o = locked_alloc(sizeof *o);
     int r = o ? owner_load(n, false, o) : -ENOMEM;
@@ -197,6 +197,7 @@ static int set_sealed(struct node *n, int fd, const char *name, const void *valu
     if (!r)
         r = xattr_value_seal(a, &b, name, value, size, stored);
     aead_clear_key(a);
+    n->bare = false;
     if (!r && fsetxattr(fd, stored_name, stored, size + XATTR_OVERHEAD, flags))
         r = -errno;
     return r;
