@@ -29,7 +29,9 @@ int mount_table_of_volume(const char *path, struct mount_entry *out);
 int mount_point_path(const char *path, char out[static PATH_MAX]);
 
 /* Lists who has a directory, program, descriptor or mapping under path, as far as /proc tells: "vim (pid 12)
- * has files open, bash (pid 9) is in it". Returns the number of processes; text is cut to fit. */
+ * has files open, bash (pid 9) is in it". Returns the number of processes; text is cut to fit. One that did
+ * not let itself be looked at within four seconds counts, and the text says so. */
+#define MOUNT_HOLDERS_MAX 2048u
 unsigned mount_holders(const char *path, char *text, size_t len);
 
 /* The process with a lock (flock) on a file, by /proc/locks; -1 if only locks of open files are seen, which

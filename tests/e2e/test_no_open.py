@@ -215,6 +215,23 @@ def test_a_process_that_cannot_be_looked_into(volume, workdir, mute, seen, scrip
         assert [x["open_files"] for x in json.loads(shown)["mounts"] if x["volume"] == str(volume.path)] == [seen]
 
 
+@pytest.mark.alone  # nor can others look into it
+def test_unmounting_beside_such_a_process(volume, workdir):
+    """Who keeps the mount busy cannot be told then, and is not waited for."""
+    place = workdir / "mute"
+    place.mkdir()
+    script = "import os, sys; fd = os.open(sys.argv[1], os.O_RDWR); os.execv('/bin/true', ['true'])"
+    with volume.mount() as m:
+        write_file(m / "f", b"f")
+        with opened(m / "f", os.O_RDONLY):
+            with mute_filesystem(place, FLUSH) as asked:
+                p = subprocess.Popen([PYTHON, "-c", script, place / "file"])
+                assert asked.wait(60)
+                result = volume.latch("umount", m.path, timeout=30)
+            p.wait(timeout=60)
+        assert result.returncode == harness.BUSY and "cannot be looked at" in result.err
+
+
 # ---- idle time ----
 
 

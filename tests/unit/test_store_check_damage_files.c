@@ -1,5 +1,4 @@
-/* Damage to files and their attributes is found as what it is: where, how bad, and how much of the content.
- */
+/* Damage to what files are made of is found as what it is: where, how bad, and how much of the content. */
 #include "damage_fixture.h"
 
 #include <linux/fs.h>
