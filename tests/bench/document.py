@@ -59,10 +59,11 @@ def ring_text(about):
 
 
 def heading(about):
+    once = " It was one round only: single figures may be off by a good part." if about["rounds"] == 1 else ""
     peers = ", ".join(f"{name} {version}" for name, version in about["peers"].items())
     return (f"One run of `tests/bench/run {'--quick ' if about['quick'] else ''}--docs`: {about['rounds']} round{'' if about['rounds'] == 1 else 's'}, "
             f"{about['processors']} processors, Linux {about['kernel']}, load before the run {about['load']:.1f}. Compared: {peers}. "
-            f"Their options: {OPTIONS}.\n\n{ring_text(about)}\n\n"
+            f"Their options: {OPTIONS}.{once}\n\n{ring_text(about)}\n\n"
             "\"/ best peer\" says how many times better latchfs is than the best of the other encrypting filesystems in this row, and which "
             "it is; \"plain / best peer\" is what the backing filesystem itself reaches, so no filesystem above it can do better without "
             "more caching, and a row that is short says so where that, or the passthrough, would be short of the target too. Rows of programs (tar, git, make) count seconds, all others rates; ratios above 1 are always better. "
