@@ -170,7 +170,7 @@ struct seal_run *seal_run_before(struct file *f)
     run->before = true;
     run->budget = &f->n->vol->seal_kept;
     if (atomic_fetch_add(run->budget, bytes) + bytes <= KEPT_MAX)
-        run->were = calloc(run->count, HASH_BYTES); /* pages of it that nobody writes to take no memory */
+        run->were = calloc(run->count + 1, HASH_BYTES); /* pages of it that nobody writes to take no memory */
     if (run->were)
         return run;
     atomic_fetch_sub(run->budget, bytes);
