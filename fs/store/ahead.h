@@ -21,8 +21,8 @@ struct ahead {
     struct ahead *next;
 };
 
-/* Has the entries at the position of fd read. fd is not used otherwise until ahead_take. Where it can't be
- * done nothing happens. */
+/* Has the entries at the position of fd read; only while nothing is asked for. fd is not used otherwise until
+ * ahead_take. Where it can't be done nothing happens. */
 void ahead_ask(struct ahead *a, int fd);
 
 /* Waits for what was asked for, if it is being read, and ends the asking. True: buf has len bytes (0: the end
