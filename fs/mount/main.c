@@ -159,7 +159,7 @@ static int mount_session(struct parts *p, const struct options *o)
     if (!r)
         r = session_new(&daemon_hooks, d, &ops, opts, &d->session);
     if (!r)
-        r = session_mount(d->session, d->mountpoint);
+        r = session_mount(d->session, d->mountpoint, o->uring);
     p->mounted = r == 0;
     if (r)
         log_error("%s: cannot mount: %s", d->mountpoint, lfs_strerror(r));

@@ -27,6 +27,7 @@ const char options_usage[] =
     "  -o shared                 other mounts, with the same option, may change VOLUME too\n"
     "  -o allow_other            let other users in (default for root)\n"
     "  -o no_allow_other         do not\n"
+    "  -o uring                  take requests by io_uring where the host has that switched on for FUSE\n"
     "  -o nonempty               mount over a directory that is not empty\n"
     "  -o ignore-journal         mount although the journal is missing or unreadable\n"
     "  -o seal-seconds=N         seal a file when it was idle for N seconds (default 30)\n"
@@ -132,6 +133,7 @@ static int set_flag(struct parser *p, const char *word)
         {"no_allow_other", &o->allow_other, false},
         {"writethrough", &o->writethrough, true},
         {"shared", &o->shared, true},
+        {"uring", &o->uring, true},
         {"nonempty", &o->nonempty, true},
         {"ignore-journal", &o->ignore_journal, true},
         {"ro", &o->read_only, true},

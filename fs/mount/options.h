@@ -27,6 +27,7 @@ struct options {
     bool read_only;
     bool writethrough;     /* no writeback cache in the kernel */
     bool shared;           /* as in struct volume_options; implies writethrough */
+    bool uring;            /* requests come by io_uring where the host has that switched on */
     bool nonempty;         /* a mount point with entries is accepted */
     bool ignore_journal;   /* as in struct volume_options */
     unsigned seal_seconds; /* the same; 0: the default */

@@ -8,13 +8,18 @@
 /* Of this machine's memory. The kernel's own limit for data that waits to be written is a fifth of it. */
 #define SHARE 8u
 
+size_t parking_bytes_max(void)
+{
+    return (size_t)sysconf(_SC_PHYS_PAGES) / SHARE * (size_t)sysconf(_SC_PAGESIZE);
+}
+
 void parking_init(struct parking *p)
 {
     pthread_mutex_init(&p->lock, NULL);
     p->first = NULL;
     p->last = &p->first;
     p->bytes = 0;
-    p->most = (size_t)sysconf(_SC_PHYS_PAGES) / SHARE * (size_t)sysconf(_SC_PAGESIZE);
+    p->most = parking_bytes_max();
     atomic_init(&p->count, 0);
 }
 

@@ -21,6 +21,9 @@ struct parking {
     _Atomic size_t count;
 };
 
+/* What may be kept that way on this machine. */
+size_t parking_bytes_max(void);
+
 void parking_init(struct parking *p);
 void parking_clear(struct parking *p);
 

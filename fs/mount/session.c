@@ -1,8 +1,11 @@
 #include "fs/mount/session.h"
 
+#include "fs/mount/crew.h"
+#include "fs/mount/fuse_ring.h"
 #include "fs/mount/worker.h"
 #include "latchfs/buf.h"
 #include "latchfs/err.h"
+#include "latchfs/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,10 +30,12 @@ struct session {
     int fd;   /* the device, non-blocking; owned by se */
     int done; /* eventfd, written once, never read */
     struct workers *workers;
+    struct crew *crew; /* ready for session_start; NULL: requests come by the device */
 
     /* While INIT is answered. */
     uint64_t init_unique;
     uint64_t init_offered; /* flags of the kernel */
+    bool by_ring;          /* wanted */
     bool init_done;
 };
 
@@ -39,8 +44,24 @@ struct session {
 /* libfuse hands the program's arg to device_writev, not the session. */
 static _Thread_local struct session *answering_init;
 
-static void patch_init(struct session *s, struct fuse_init_out *out)
+/* Once it is promised, the kernel sends nothing before the crew is there. */
+static void promise_ring(struct session *s, struct fuse_init_out *out)
 {
+    if (!s->by_ring || !(s->init_offered & RING_INIT_FLAG))
+        return;
+    int r = crew_new(&s->crew);
+    if (r) {
+        log_info("FUSE over io_uring cannot be used here: %s", lfs_strerror(r));
+        return;
+    }
+    out->flags |= FUSE_INIT_EXT;
+    out->flags2 |= (uint32_t)(RING_INIT_FLAG >> 32);
+}
+
+static void patch_init(struct session *s, struct fuse_init_out *out, size_t len)
+{
+    if (len >= offsetof(struct fuse_init_out, unused))
+        promise_ring(s, out);
     uint32_t add = FUSE_PARALLEL_DIROPS | FUSE_HANDLE_KILLPRIV_V2 | FUSE_SETXATTR_EXT;
     out->flags |= add & (uint32_t)s->init_offered;
     if (s->hooks->negotiated)
@@ -53,8 +74,10 @@ static ssize_t device_writev(int fd, struct iovec *iov, int count, void *userdat
     const struct fuse_out_header *head = iov[0].iov_base;
     if (s && !s->init_done && head->unique == s->init_unique && head->error == 0 && count == 2 &&
         iov[1].iov_len >= offsetof(struct fuse_init_out, time_gran)) {
-        patch_init(s, iov[1].iov_base);
+        patch_init(s, iov[1].iov_base, iov[1].iov_len);
         s->init_done = true;
+    } else if (request_take_reply(iov, count)) {
+        return head->len;
     }
     return writev(fd, iov, count);
 }
@@ -71,6 +94,8 @@ static void note_init(struct session *s, const struct fuse_buf *buf)
     if (head->opcode == FUSE_INIT && buf->size >= sizeof *head + 16) {
         s->init_unique = head->unique;
         s->init_offered = in->flags;
+        if ((in->flags & FUSE_INIT_EXT) && buf->size >= sizeof *head + offsetof(struct fuse_init_in, unused))
+            s->init_offered |= (uint64_t)in->flags2 << 32;
     }
 }
 
@@ -135,8 +160,9 @@ int session_new(const struct session_hooks *hooks, void *arg, const struct fuse_
     return 0;
 }
 
-int session_mount(struct session *s, const char *mountpoint)
+int session_mount(struct session *s, const char *mountpoint, bool by_ring)
 {
+    s->by_ring = by_ring;
     static const struct fuse_custom_io io = {.writev = device_writev, .read = device_read};
     errno = 0;
     if (fuse_session_mount(s->se, mountpoint))
@@ -168,7 +194,14 @@ int session_start(struct session *s)
 {
     const struct workers_of about = {
         .hooks = s->hooks, .arg = s->arg, .se = s->se, .fd = s->fd, .done = s->done};
-    return workers_start(&about, &s->workers);
+    struct crew *crew = s->crew;
+    s->crew = NULL;
+    return workers_start(&about, crew, &s->workers);
+}
+
+bool session_is_by_ring(const struct session *s)
+{
+    return workers_have_crew(s->workers);
 }
 
 void session_wake(struct session *s)
@@ -204,6 +237,7 @@ void session_free(struct session *s)
     if (s->workers)
         finish(s);
     workers_free(s->workers);
+    crew_free(s->crew);
     if (s->se) {
         /* Of a live connection libfuse would unmount the path, whatever is mounted there by now. */
         if (s->fd >= 0 && connection_is_over(s))

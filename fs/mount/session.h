@@ -50,12 +50,16 @@ int session_new(const struct session_hooks *hooks, void *arg, const struct fuse_
  * changing what it serves, and for nothing else. */
 void session_negotiate(struct fuse_conn_info *conn, bool writeback);
 
-/* Mounts and answers INIT, on this thread. On failure nothing is mounted. */
-int session_mount(struct session *s, const char *mountpoint);
+/* Mounts and answers INIT, on this thread. On failure nothing is mounted. by_ring: requests come by io_uring
+ * where the host has that switched on (module parameter enable_uring of fuse). */
+int session_mount(struct session *s, const char *mountpoint, bool by_ring);
 
 /* Starts the workers: requests are answered from now on. Those that may not change something now are put
  * aside, so that there is always a worker for the others. */
 int session_start(struct session *s);
+
+/* Requests come by io_uring. */
+bool session_is_by_ring(const struct session *s);
 
 /* Readable once the connection is over (unmounted, aborted, or session_stop). */
 int session_done_fd(const struct session *s);

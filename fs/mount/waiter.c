@@ -119,7 +119,7 @@ static int spin(struct waiter *w, struct fuse_session *se, struct fuse_buf *buf)
     int n = -EAGAIN;
     if (w->credit > 0)
         look_at_load(w, now);
-    if (w->credit <= 0 || now < atomic_load(&w->all->crowded_until) ||
+    if (w->all->rare || w->credit <= 0 || now < atomic_load(&w->all->crowded_until) ||
         atomic_exchange(&w->all->spinning, true))
         return n;
     do {

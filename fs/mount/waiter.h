@@ -19,6 +19,7 @@
 /* What the workers of a session share. Zeros are right at first. */
 struct waiting {
     atomic_bool spinning;           /* one at a time */
+    bool rare;                      /* requests that anybody waits for come by another way: no spinning */
     _Atomic unsigned on_duty;       /* how many the kernel may wake */
     _Atomic uint64_t received;      /* requests so far */
     _Atomic uint64_t crowded_until; /* no spinning before, in ns of CLOCK_MONOTONIC */

@@ -1,8 +1,11 @@
 #include "fs/mount/worker.h"
 
+#include "fs/mount/crew.h"
 #include "fs/mount/later.h"
 #include "fs/mount/parking.h"
+#include "fs/mount/request.h"
 #include "fs/mount/waiter.h"
+#include "fs/mount/wiping.h"
 #include "latchfs/buf.h"
 #include "latchfs/err.h"
 #include "latchfs/log.h"
@@ -13,13 +16,10 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #define WORKERS_MIN 2
 #define WORKERS_MAX 4
-#define WIPE_DEADLINE_S 20
-#define ENDED UINT64_MAX
 
 struct worker {
     struct workers *all;
@@ -28,9 +28,10 @@ struct worker {
     struct waiter waiter;
     struct fuse_buf request;
     size_t request_used; /* the largest since the last wipe */
+    char *reply;         /* REQUEST_BYTES_MAX */
     struct later later;
     unsigned passed; /* requests that overtook the oldest of later */
-    uint64_t wiped;  /* the last order that it has followed, ENDED; guarded by all->lock */
+    struct wiper wiper;
 };
 
 struct workers {
@@ -39,46 +40,11 @@ struct workers {
     struct worker each[WORKERS_MAX];
     struct waiting waiting;
     struct parking parking;
-    _Atomic uint64_t wipe_order;
-    pthread_mutex_t lock;
-    pthread_cond_t wiped;
+    struct wiping wiping;
+    struct crew *crew; /* NULL: none */
 };
 
-static _Thread_local const struct fuse_in_header *request_now;
-static _Thread_local char *reply_buffer;
-static _Thread_local size_t request_len;
-static _Thread_local struct later *later_now; /* NULL: this request may not be put off */
-static _Thread_local bool forget_request;
-
-const struct fuse_in_header *session_request(void)
-{
-    return request_now;
-}
-
-char *session_reply_buffer(void)
-{
-    return reply_buffer;
-}
-
-bool session_put_off(void)
-{
-    return later_now && later_put(later_now, request_now, request_len);
-}
-
-void session_forget_request(void)
-{
-    forget_request = true;
-}
-
 /* ---- wiping ---- */
-
-static void tell_wiped(struct worker *w, uint64_t order)
-{
-    pthread_mutex_lock(&w->all->lock);
-    w->wiped = order;
-    pthread_cond_signal(&w->all->wiped);
-    pthread_mutex_unlock(&w->all->lock);
-}
 
 static void wipe_request(struct worker *w)
 {
@@ -87,94 +53,48 @@ static void wipe_request(struct worker *w)
     w->request_used = 0;
 }
 
-static void wipe(struct worker *w, uint64_t order)
+static void wipe(struct worker *w)
 {
     wipe_request(w);
-    if (reply_buffer)
-        madvise(reply_buffer, REQUEST_BYTES_MAX, MADV_DONTNEED); /* zero pages from now on */
+    if (w->reply)
+        madvise(w->reply, REQUEST_BYTES_MAX, MADV_DONTNEED); /* zero pages from now on */
     if (w->all->of.hooks->wipe_thread)
         w->all->of.hooks->wipe_thread(w->all->of.arg);
-    tell_wiped(w, order);
-}
-
-static bool all_wiped(const struct workers *all, uint64_t order)
-{
-    for (unsigned i = 0; i < all->started; i++)
-        if (all->each[i].wiped < order)
-            return false;
-    return true;
 }
 
 void workers_wake(struct workers *all)
 {
     for (unsigned i = 0; all && i < all->started; i++)
         eventfd_write(all->each[i].wake, 1);
+    if (all)
+        crew_wake(all->crew);
 }
 
 int workers_wipe(struct workers *all)
 {
     if (!all)
         return 0;
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += WIPE_DEADLINE_S;
-    uint64_t order = atomic_fetch_add(&all->wipe_order, 1) + 1;
+    uint64_t order = wiping_order(&all->wiping);
     workers_wake(all);
-    int err = 0;
-    pthread_mutex_lock(&all->lock);
-    while (!err && !all_wiped(all, order))
-        err = pthread_cond_timedwait(&all->wiped, &all->lock, &until);
-    pthread_mutex_unlock(&all->lock);
-    return err ? LFS_ERR_TIMEOUT : 0;
+    return wiping_wait(&all->wiping, order);
 }
 
 /* ---- requests ---- */
 
-static void process(const struct worker *w, const struct fuse_buf *request, struct later *later)
+static bool process(const struct worker *w, const struct fuse_buf *request, struct later *later)
 {
-    request_now = request->mem;
-    request_len = request->size;
-    later_now = later;
-    forget_request = false;
-    fuse_session_process_buf(w->all->of.se, request);
-}
-
-/* What may not change something now waits, but not in a worker: once all of them waited, nobody would serve
- * reads. */
-static bool is_change(uint32_t opcode)
-{
-    static const uint8_t changes[] = {
-        FUSE_SETATTR,   FUSE_SYMLINK,  FUSE_MKNOD,   FUSE_MKDIR,           FUSE_UNLINK,
-        FUSE_RMDIR,     FUSE_RENAME,   FUSE_LINK,    FUSE_WRITE,           FUSE_FSYNC,
-        FUSE_SETXATTR,  FUSE_FSYNCDIR, FUSE_CREATE,  FUSE_REMOVEXATTR,     FUSE_RENAME2,
-        FUSE_FALLOCATE, FUSE_SYNCFS,   FUSE_TMPFILE, FUSE_COPY_FILE_RANGE,
-    };
-    for (size_t i = 0; i < sizeof changes; i++)
-        if (changes[i] == opcode)
-            return true;
-    return false;
-}
-
-static bool try_change(const struct workers *all)
-{
-    return !all->of.hooks->try_change || all->of.hooks->try_change(all->of.arg);
-}
-
-static void end_change(const struct workers *all)
-{
-    if (all->of.hooks->end_change)
-        all->of.hooks->end_change(all->of.arg);
+    const struct request_means means = {.buffer = w->reply, .later = later};
+    return request_answer(&w->all->of, request, &means);
 }
 
 /* False: it is parked. */
 static bool begin_change(struct worker *w, size_t len)
 {
     struct workers *all = w->all;
-    while (!try_change(all)) {
+    while (!request_try_change(&all->of)) {
         if (parking_put(&all->parking, w->request.mem, len))
             return false;
-        if (all->of.hooks->no_room)
-            all->of.hooks->no_room(all->of.arg);
+        request_no_room(&all->of);
     }
     return true;
 }
@@ -182,28 +102,28 @@ static bool begin_change(struct worker *w, size_t len)
 static void answer(struct worker *w, size_t len)
 {
     const struct fuse_in_header *head = w->request.mem;
-    bool change = len >= sizeof *head && is_change(head->opcode);
+    bool change = len >= sizeof *head && request_is_change(head->opcode);
     if (len > w->request_used)
         w->request_used = len;
     if (change && !begin_change(w, len))
         return;
-    process(w, &w->request, &w->later);
+    bool forget = process(w, &w->request, &w->later);
     if (change)
-        end_change(w->all);
-    if (forget_request)
+        request_end_change(&w->all->of);
+    if (forget)
         wipe_request(w);
 }
 
 static void answer_parked(struct worker *w)
 {
     struct workers *all = w->all;
-    while (!parking_is_empty(&all->parking) && try_change(all)) {
+    while (!parking_is_empty(&all->parking) && request_try_change(&all->of)) {
         struct parked *one = parking_take(&all->parking);
         if (one) {
             process(w, &(struct fuse_buf){.mem = one->request, .size = one->len}, NULL);
             parked_free(one);
         }
-        end_change(all);
+        request_end_change(&all->of);
     }
 }
 
@@ -217,15 +137,15 @@ static bool answer_later(struct worker *w)
     return true;
 }
 
-/* wiped changes by this thread alone, so it may be read without the lock here. */
 static void follow_order(struct worker *w)
 {
-    uint64_t order = atomic_load(&w->all->wipe_order);
-    if (order == w->wiped)
+    uint64_t order;
+    if (!wiping_is_due(&w->all->wiping, &w->wiper, &order))
         return;
     while (answer_later(w))
         ;
-    wipe(w, order);
+    wipe(w);
+    wiping_followed(&w->all->wiping, &w->wiper, order);
 }
 
 /* Waits for it only when nothing was put off. */
@@ -258,7 +178,7 @@ static int set_up(struct worker *w)
     if (!r && buf == MAP_FAILED)
         r = -ENOMEM;
     if (buf != MAP_FAILED)
-        reply_buffer = buf;
+        w->reply = buf;
     if (!r && w->all->of.hooks->begin_thread)
         r = w->all->of.hooks->begin_thread(w->all->of.arg);
     return r;
@@ -273,9 +193,10 @@ static void *run(void *arg)
         log_error("a worker cannot start: %s", lfs_strerror(r));
     else
         serve(w);
-    wipe(w, ENDED);
-    if (reply_buffer)
-        munmap(reply_buffer, REQUEST_BYTES_MAX);
+    wipe(w);
+    wiping_leave(&w->all->wiping, &w->wiper);
+    if (w->reply)
+        munmap(w->reply, REQUEST_BYTES_MAX);
     free(w->request.mem);
     waiter_clear(&w->waiter);
     fuse_session_exit(w->all->of.se);
@@ -290,35 +211,65 @@ static struct workers *workers_new(const struct workers_of *of)
     struct workers *all = calloc(1, sizeof *all);
     if (!all)
         return NULL;
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&all->wiped, &monotonic);
-    pthread_condattr_destroy(&monotonic);
-    pthread_mutex_init(&all->lock, NULL);
+    wiping_init(&all->wiping);
     parking_init(&all->parking);
     all->of = *of;
     return all;
 }
 
-int workers_start(const struct workers_of *of, struct workers **out)
+/* A kernel that refuses the crew serves by the device. */
+static int start_crew(struct workers *all)
+{
+    int r = all->crew ? crew_start(all->crew, &all->of, &all->wiping) : 0;
+    if (r != -EOPNOTSUPP)
+        return r;
+    crew_free(all->crew);
+    all->crew = NULL;
+    return 0;
+}
+
+static unsigned how_many(const struct workers *all)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    unsigned n = cores < WORKERS_MIN ? WORKERS_MIN : cores > WORKERS_MAX ? WORKERS_MAX : (unsigned)cores;
-    struct workers *all = workers_new(of);
-    if (!all)
-        return -ENOMEM;
-    *out = all;
-    for (; all->started < n; all->started++) {
-        struct worker *w = &all->each[all->started];
-        *w = (struct worker){.all = all, .wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
-        int err = pthread_create(&w->thread, NULL, run, w);
-        if (err) {
-            lfs_close_fd(&w->wake);
-            return -err;
-        }
+    if (all->crew)
+        return 1;
+    return cores < WORKERS_MIN ? WORKERS_MIN : cores > WORKERS_MAX ? WORKERS_MAX : (unsigned)cores;
+}
+
+static int start_next(struct workers *all)
+{
+    struct worker *w = &all->each[all->started];
+    *w = (struct worker){.all = all, .wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+    wiping_join(&all->wiping, &w->wiper);
+    int err = pthread_create(&w->thread, NULL, run, w);
+    if (err) {
+        wiping_leave(&all->wiping, &w->wiper);
+        lfs_close_fd(&w->wake);
+        return -err;
     }
+    all->started++;
     return 0;
+}
+
+int workers_start(const struct workers_of *of, struct crew *crew, struct workers **out)
+{
+    struct workers *all = workers_new(of);
+    if (!all) {
+        crew_free(crew);
+        return -ENOMEM;
+    }
+    *out = all;
+    all->crew = crew;
+    int r = start_crew(all);
+    all->waiting.rare = all->crew;
+    for (unsigned n = how_many(all); !r && all->started < n;)
+        r = start_next(all);
+    return r;
+}
+
+bool workers_have_crew(const struct workers *all)
+{
+    return all && all->crew;
 }
 
 void workers_free(struct workers *all)
@@ -329,8 +280,8 @@ void workers_free(struct workers *all)
         pthread_join(all->each[i].thread, NULL);
         lfs_close_fd(&all->each[i].wake);
     }
+    crew_free(all->crew);
     parking_clear(&all->parking); /* of a connection that is over */
-    pthread_mutex_destroy(&all->lock);
-    pthread_cond_destroy(&all->wiped);
+    wiping_clear(&all->wiping);
     free(all);
 }

@@ -1,21 +1,18 @@
-/* The threads that receive requests and answer them. */
+/* The threads that receive requests and answer them: by the device, or by a crew (crew.h) with one thread
+ * left for what comes by the device then, too. */
 #ifndef FS_MOUNT_WORKER_H
 #define FS_MOUNT_WORKER_H
 
-#include "fs/mount/session.h"
+#include "fs/mount/request.h"
 
+struct crew;
 struct workers;
 
-struct workers_of {
-    const struct session_hooks *hooks;
-    void *arg;
-    struct fuse_session *se;
-    int fd;   /* the device, non-blocking */
-    int done; /* eventfd, readable once the session ends; the first worker that ends makes it so */
-};
+/* crew: taken over; NULL: there is none. On failure some may run: end the session, then workers_free. */
+int workers_start(const struct workers_of *about, struct crew *crew, struct workers **out);
 
-/* On failure some may run: end the session, then workers_free. */
-int workers_start(const struct workers_of *about, struct workers **out);
+/* They serve by a crew. */
+bool workers_have_crew(const struct workers *w);
 
 /* Waits for all to end. Takes NULL. */
 void workers_free(struct workers *w);

@@ -90,7 +90,7 @@ static int start(struct setup *s, struct session **out)
     int r = session_new(&hooks, &s->p, &ops, s->options, &session);
     if (r)
         return r;
-    r = session_mount(session, s->mountpoint);
+    r = session_mount(session, s->mountpoint, true);
     if (!r && (r = session_start(session)))
         unmount_path(s->mountpoint, true);
     if (r) {

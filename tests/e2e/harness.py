@@ -17,6 +17,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import uring
+
 PASSPHRASE = "correct horse battery staple"
 CLONE_NEWNS = 0x00020000
 CONTROL_DIR = Path("/run/latchfs/mounts")  # root's
@@ -349,9 +351,10 @@ class Mount:
             if self.user is not None:
                 entry = ordinary_user(self.user) if isinstance(self.user, str) else self.user
                 os.chown(self.path, entry.pw_uid, entry.pw_gid)
-        options = ["-o", self.options] if self.options else []
-        return self.volume.latch("mount", "--passphrase-file", self.volume.passfile, *options, self.volume.path,
-                                 self.path, user=self.user)
+        options = uring.options_as_wanted(self.options)
+        with uring.as_wanted():
+            return self.volume.latch("mount", "--passphrase-file", self.volume.passfile, *options, self.volume.path,
+                                     self.path, user=self.user)
 
     def umount(self):
         return self.volume.latch("umount", self.path, user=self.user)

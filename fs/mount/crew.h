@@ -1,0 +1,39 @@
+/* The threads that serve a session by FUSE over io_uring.
+ *
+ * The kernel has a queue for each processor, and requests come by the queue of the processor that their
+ * program runs on. A few threads are bound to each processor and take the requests of its queue: program and
+ * thread take turns on one processor, so nothing has to cross between two, and giving an answer and taking
+ * the next request are one system call. A thread that gets data by the megabyte leaves its processor to
+ * itself and lets the system place it, for as long as that goes on: then deciphering is the work, and others
+ * can do it.
+ *
+ * Each thread has a ring of its own, and usually one entry, so it has at most one request. Changes that have
+ * to wait (see session.h) wait in their entries, outside of threads; when a queue runs short of entries that
+ * way, a thread adds one. Entries cannot be taken away from the kernel: afterwards some threads have several,
+ * and answer what comes in them one after the other. And a request that found no entry at all waits for the
+ * next answer of that queue, even when a new entry is there meanwhile: so while a volume is frozen, and more
+ * changes wait than a queue had entries, others may have to wait for the end of the freeze as well.
+ *
+ * FORGET, INTERRUPT and notifications do not go this way: see worker.h. */
+#ifndef FS_MOUNT_CREW_H
+#define FS_MOUNT_CREW_H
+
+#include "fs/mount/request.h"
+#include "fs/mount/wiping.h"
+
+struct crew;
+
+/* All that may fail for want of something, before the kernel is promised to be served so. */
+int crew_new(struct crew **out);
+
+/* After INIT. -EOPNOTSUPP: the kernel has thought better of it, and serves by the device. After another error
+ * some may run: end the session, then crew_free. wiping: outlives the crew. */
+int crew_start(struct crew *c, const struct workers_of *of, struct wiping *wiping);
+
+/* Makes every thread look at what waits and at orders to wipe. Takes NULL. */
+void crew_wake(struct crew *c);
+
+/* Waits for the threads, which end with the session. Takes NULL. */
+void crew_free(struct crew *c);
+
+#endif

@@ -1,0 +1,106 @@
+#include "fs/mount/crew_int.h"
+#include "fs/mount/parking.h"
+
+/* Entries that a queue keeps for requests that need not wait. A new one is for requests that come from then
+ * on: the kernel hands one that found no entry only to an entry whose answer it gets (6.18). */
+#define FREE_MIN 2u
+
+void crew_wait_init(struct crew *c)
+{
+    c->last = &c->first;
+    c->most = parking_bytes_max();
+}
+
+void crew_wait_clear(struct crew *c)
+{
+    for (struct ring_entry *e; (e = c->first);) {
+        c->first = e->next;
+        ring_entry_wipe(e, 0);
+        ring_entry_free(e);
+    }
+}
+
+static size_t weight(const struct ring_entry *e)
+{
+    return sizeof *e + sizeof *e->headers + e->headers->payload_bytes;
+}
+
+static bool append(struct crew *c, struct ring_entry *e)
+{
+    pthread_mutex_lock(&c->lock);
+    bool room = weight(e) <= c->most - c->bytes;
+    if (room) {
+        e->next = NULL;
+        *c->last = e;
+        c->last = &e->next;
+        c->bytes += weight(e);
+        atomic_fetch_add(&c->waiting, 1);
+    }
+    pthread_mutex_unlock(&c->lock);
+    return room;
+}
+
+static struct ring_entry *take(struct crew *c)
+{
+    pthread_mutex_lock(&c->lock);
+    struct ring_entry *e = c->first;
+    if (e) {
+        c->first = e->next;
+        if (!c->first)
+            c->last = &c->first;
+        c->bytes -= weight(e);
+        atomic_fetch_sub(&c->waiting, 1);
+    }
+    pthread_mutex_unlock(&c->lock);
+    return e;
+}
+
+static void add(struct hand *h, struct ring_entry *e)
+{
+    hand_own(h, e);
+    atomic_fetch_add(&h->crew->spread, 1);
+    atomic_fetch_add(&h->crew->free[e->queue], 1);
+    ring_register(h->ring, h->crew->of.fd, e);
+}
+
+bool crew_wait_put(struct hand *h, struct ring_entry *e)
+{
+    _Atomic unsigned *left = &h->crew->free[e->queue];
+    struct ring_entry *fresh = NULL;
+    bool put = atomic_fetch_sub(left, 1) > FREE_MIN || !ring_entry_new(e->queue, &fresh);
+    unsigned queue = e->queue;
+    if (put) {
+        hand_disown(h, e);
+        put = append(h->crew, e); /* from here on it may be another's */
+        if (!put)
+            hand_own(h, e);
+    }
+    if (!put) {
+        atomic_fetch_add(&h->crew->free[queue], 1);
+        ring_entry_free(fresh);
+    } else if (fresh) {
+        add(h, fresh);
+    }
+    return put;
+}
+
+/* So many that all are taken by somebody, and one thread does not end up with most of them. */
+static bool may_take(const struct hand *h)
+{
+    return h->owned <= atomic_load(&h->crew->spread) / h->crew->count;
+}
+
+void crew_wait_answer(struct hand *h)
+{
+    struct crew *c = h->crew;
+    while (atomic_load(&c->waiting) && may_take(h) && request_try_change(&c->of)) {
+        struct ring_entry *e = take(c);
+        if (e) {
+            hand_own(h, e);
+            atomic_fetch_add(&c->free[e->queue], 1);
+            hand_answer(h, e, true);
+        }
+        request_end_change(&c->of);
+        hand_settle(h);
+    }
+}

@@ -1,0 +1,188 @@
+"""A mount whose requests come by io_uring (-o uring): it does what any mount does, and ends as any mount does."""
+
+import contextlib
+import errno
+import os
+import shutil
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import harness
+import uring
+from fsbox import PLAIN
+from requestbox import workers
+from syscalls import errno_of, opened, pattern, read_file, write_file
+from volumes import check, fill, mounts_of, unlock
+
+pytest_plugins = ["fsbox"]
+pytestmark = [pytest.mark.skipif(PLAIN, reason="about a mount"),
+              pytest.mark.skipif(not uring.can_switch(), reason="no FUSE over io_uring here, or it cannot be switched")]
+
+SOURCES = Path(__file__).resolve().parents[2] / "fs"
+MIB = 1 << 20
+
+
+@contextlib.contextmanager
+def ring_mount(volume, more=None, on=True):
+    m = volume.mount(options=",".join(filter(None, ["uring", more])))
+    with uring.switched(on):
+        m.__enter__()
+    try:
+        yield m
+    except BaseException as e:
+        m.__exit__(type(e), e, None)
+        raise
+    m.__exit__(None, None, None)
+
+
+def rings(pid):
+    return sum("io_uring" in os.readlink(f) for f in Path(f"/proc/{pid}/fd").iterdir())
+
+
+@pytest.mark.parametrize("more", [None, "writethrough", "shared"])
+def test_real_work(volume, more):
+    with ring_mount(volume, more) as m:
+        assert rings(m.pid) >= os.cpu_count()
+        shutil.copytree(SOURCES, m / "tree")
+        assert subprocess.run(["diff", "-r", SOURCES, m / "tree"], check=False).returncode == 0
+        write_file(m / "big", pattern(1, 20 * MIB + 17))
+        os.mkdir(m / "d")
+        fill(m / "d")
+    with ring_mount(volume, more) as m:
+        assert subprocess.run(["diff", "-r", SOURCES, m / "tree"], check=False).returncode == 0
+        assert read_file(m / "big") == pattern(1, 20 * MIB + 17)
+        check(m / "d")
+        shutil.rmtree(m / "tree")
+        assert sorted(os.listdir(m)) == ["big", "d"]
+
+
+def test_needs_option_and_host(volume):
+    with ring_mount(volume, on=False) as m:
+        assert rings(m.pid) == 0
+        write_file(m / "f", b"x")
+    with uring.switched(True):
+        m = volume.mount()
+        m.__enter__()
+    assert rings(m.pid) == 0 or uring.BY_DEFAULT
+    assert read_file(m / "f") == b"x"
+    m.__exit__(None, None, None)
+
+
+def test_threads_of_every_processor(volume):
+    with ring_mount(volume) as m:
+        write_file(m / "f", b"x")
+        homes = [os.sched_getaffinity(w) for w in workers(m.pid)]
+        for cpu in os.sched_getaffinity(0):
+            assert sum(home == {cpu} for home in homes) >= 2
+
+
+def test_many_clients(volume):
+    """Each its own files, at once, and each finds what it wrote."""
+    wrong = []
+
+    def client(top, i):
+        try:
+            for k in range(8):
+                with opened(top / f"{i}-{k}", os.O_CREAT | os.O_RDWR, 0o600) as fd:
+                    os.pwrite(fd, pattern(i * 8 + k, 9000), 0)
+                    os.fsync(fd)
+                    assert os.pread(fd, 9000, 0) == pattern(i * 8 + k, 9000)
+                os.rename(top / f"{i}-{k}", top / f"done-{i}-{k}")
+        except BaseException as e:
+            wrong.append(e)
+
+    with ring_mount(volume) as m:
+        threads = [threading.Thread(target=client, args=(m.path, i)) for i in range(64)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        assert not wrong
+        assert len(os.listdir(m)) == 64 * 8
+
+
+def keep_writing(top):
+    def call():
+        with contextlib.suppress(OSError):
+            for i in range(100000):
+                write_file(top / f"n{i}", pattern(i, 3000))
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_killed_under_load(volume):
+    with ring_mount(volume) as m:
+        write_file(m / "kept", pattern(3, 5000))
+        os.sync()
+        busy = keep_writing(m.path)
+        time.sleep(0.3)
+        m.crash()
+        busy.join(20)
+        assert not busy.is_alive()
+    with ring_mount(volume) as m:
+        assert read_file(m / "kept") == pattern(3, 5000)
+        assert mounts_of(volume)[0]["auth_failures"] == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_aborted_under_load(volume):
+    with ring_mount(volume) as m:
+        pid = m.pid
+        busy = keep_writing(m.path)
+        time.sleep(0.3)
+        harness.abort_connection(harness.mount_device(m.path))
+        busy.join(20)
+        assert not busy.is_alive()
+        harness.wait_until(lambda: not os.path.exists(f"/proc/{pid}"), what="the daemon to end")
+        m.force_away()
+
+
+def test_changes_wait_and_reads_go_on(volume):
+    with ring_mount(volume) as m:
+        write_file(m / "f", pattern(1, 30000))
+        os.posix_fadvise(fd := os.open(m / "f", os.O_RDONLY), 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(fd)
+        volume.latch("freeze", "--for", 60, os.fspath(m)).ok()
+        waiting = [threading.Thread(target=os.mkdir, args=(m / f"d{i}",), daemon=True) for i in range(4)]
+        for t in waiting:
+            t.start()
+        time.sleep(0.2)
+        assert any(t.is_alive() for t in waiting)
+        assert read_file(m / "f") == pattern(1, 30000)
+        volume.latch("thaw", os.fspath(m)).ok()
+        for t in waiting:
+            t.join(20)
+        assert sorted(os.listdir(m)) == ["d0", "d1", "d2", "d3", "f"]
+
+
+def test_lock_wipes(volume):
+    """session_wipe reaches every thread, or the lock fails."""
+    with ring_mount(volume) as m:
+        for i in range(20):
+            write_file(m / f"f{i}", pattern(i, 100000))
+        volume.lock("--force").ok()
+        assert mounts_of(volume)[0]["locked"]
+        assert errno_of(read_file, m / "f1") in (errno.ENOKEY, errno.EACCES, errno.ENOENT)
+        unlock(volume)
+        assert read_file(m / "f1") == pattern(1, 100000)
+
+
+def test_idle_sleeps(volume):
+    with ring_mount(volume) as m:
+        write_file(m / "f", b"x")
+        os.sync()
+        time.sleep(1)
+
+        def switches():
+            return sum(int((Path(f"/proc/{m.pid}/task/{w}/status").read_text().split("\nvoluntary_ctxt_switches:")[1]).split()[0])
+                       for w in workers(m.pid))
+
+        before = switches()
+        time.sleep(3)
+        assert switches() - before < 20
