@@ -8,7 +8,7 @@
 
 #define CREW_HOMES_MAX 128u /* with more processors there is no crew */
 #define CREW_PER_HOME_MIN 2u
-#define CREW_PER_HOME_MAX 8u
+#define CREW_PER_HOME_MAX 4u
 #define CREW_THREADS_AIM 32u /* of all; a machine with many processors has CREW_PER_HOME_MIN for each */
 
 struct crew_plan {
