@@ -51,7 +51,7 @@ class Load(threading.Thread):
                 self.step(self.random.choice(list(self.files)))
                 self.done += 1
         except OSError as e:
-            if e.errno not in (errno.ENOTCONN, errno.ECONNABORTED, errno.EIO, errno.ENODEV):
+            if e.errno not in (errno.ENOTCONN, errno.ECONNABORTED, errno.ECANCELED, errno.EIO, errno.ENODEV):
                 self.wrong = e
 
     def step(self, name):
