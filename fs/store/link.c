@@ -136,13 +136,16 @@ static bool is_foreign_symlink(struct node *n, const struct node *dir)
     return foreign;
 }
 
-/* A rename has put another file there, and n does not know yet that it has lost the name. While the place is
- * locked nobody can put one there. */
-static bool is_still_there(const struct node *n, const struct node_at *at)
+/* A rename has put another file there, and n does not know yet that it has lost the name: -ENOENT. While the
+ * place is locked nobody can put one there. */
+static int check_still_there(const struct node *n, const struct node_at *at)
 {
     struct stat st;
-    return !at->locked || (fstatat(at->fd, at->name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino == n->ino &&
-                           st.st_dev == n->dev);
+    if (!at->locked)
+        return 0;
+    if (fstatat(at->fd, at->name, &st, AT_SYMLINK_NOFOLLOW))
+        return -errno;
+    return st.st_ino == n->ino && st.st_dev == n->dev ? 0 : -ENOENT;
 }
 
 /* -EAGAIN: a symlink that has moved away meanwhile. A node whose known name is gone is linked by its
@@ -156,12 +159,9 @@ static int do_link(const struct entry *e, void *arg)
         r = node_at_get(n, &at);
     if (r)
         return r == -ESTALE ? -ENOENT : r;
-    if (S_ISLNK(n->type) && at.holder != e->dir)
-        r = -EAGAIN;
-    else
-        r = is_still_there(n, &at)
-                ? linkat(at.fd, at.name, e->fd, e->cn.stored, at.flags & AT_EMPTY_PATH) ? -errno : 0
-                : -ENOENT;
+    r = S_ISLNK(n->type) && at.holder != e->dir ? -EAGAIN : check_still_there(n, &at);
+    if (!r && linkat(at.fd, at.name, e->fd, e->cn.stored, at.flags & AT_EMPTY_PATH))
+        r = -errno;
     node_at_put(&at);
     return r;
 }

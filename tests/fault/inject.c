@@ -189,9 +189,9 @@ static ssize_t total(const struct iovec *iov, int n)
     return sum;
 }
 
-static ssize_t write_half(int fd, const struct iovec *iov, int n, off_t at)
+/* The first half of iov; how many pieces that is. */
+static int half_of(const struct iovec *iov, int n, struct iovec some[static IOV_MAX])
 {
-    struct iovec some[IOV_MAX];
     ssize_t left = (total(iov, n) + 1) / 2;
     int k = 0;
     for (; left > 0 && k < n; k++) {
@@ -200,7 +200,40 @@ static ssize_t write_half(int fd, const struct iovec *iov, int n, off_t at)
             some[k].iov_len = (size_t)left;
         left -= (ssize_t)some[k].iov_len;
     }
-    return syscall(SYS_pwritev, fd, some, k, at, 0);
+    return k;
+}
+
+static ssize_t read_nothing(const struct iovec *iov, int n)
+{
+    for (int i = 0; i < n; i++)
+        memset(iov[i].iov_base, 0, iov[i].iov_len);
+    return total(iov, n);
+}
+
+EXPORT ssize_t preadv2(int fd, const struct iovec *iov, int n, off_t at, int flags)
+{
+    struct iovec some[IOV_MAX];
+    enum verdict v = judge("preadv", CALL_READ, fd, 0);
+    if (v == FAIL)
+        return -1;
+    if (v == LIE)
+        return read_nothing(iov, n);
+    if (v == HALF)
+        n = half_of(iov, n, some);
+    return syscall(SYS_preadv2, fd, v == HALF ? some : iov, n, at, 0, flags);
+}
+ALIAS("preadv2") ssize_t preadv64v2(int fd, const struct iovec *iov, int n, off64_t at, int flags);
+
+EXPORT ssize_t preadv(int fd, const struct iovec *iov, int n, off_t at)
+{
+    return preadv2(fd, iov, n, at, 0);
+}
+ALIAS("preadv") ssize_t preadv64(int fd, const struct iovec *iov, int n, off64_t at);
+
+static ssize_t write_half(int fd, const struct iovec *iov, int n, off_t at)
+{
+    struct iovec some[IOV_MAX];
+    return syscall(SYS_pwritev, fd, some, half_of(iov, n, some), at, 0);
 }
 
 EXPORT ssize_t pwritev(int fd, const struct iovec *iov, int n, off_t at)
@@ -348,6 +381,28 @@ EXPORT int fstat64(int fd, struct stat64 *st)
 {
     return fstat(fd, (struct stat *)st);
 }
+
+EXPORT int statx(int dirfd, const char *path, int flags, unsigned mask, struct statx *st)
+{
+    NEEDED("statx", CALL_LOOK, int, -1, syscall(SYS_statx, dirfd, path, flags, mask, st));
+}
+
+EXPORT int name_to_handle_at(int dirfd, const char *path, struct file_handle *h, int *mount, int flags)
+{
+    NEEDED("name_to_handle_at", CALL_LOOK, int, -1,
+           syscall(SYS_name_to_handle_at, dirfd, path, h, mount, flags));
+}
+
+/* Locks of shared volumes. */
+EXPORT int fcntl(int fd, int command, ...)
+{
+    va_list ap;
+    va_start(ap, command);
+    void *arg = va_arg(ap, void *);
+    va_end(ap);
+    NEEDED("fcntl", CALL_LOOK, int, -1, syscall(SYS_fcntl, fd, command, arg));
+}
+ALIAS("fcntl") int fcntl64(int fd, int command, ...);
 
 EXPORT int fstatfs(int fd, struct statfs *s)
 {
