@@ -15,7 +15,7 @@ void crew_wait_clear(struct crew *c)
 {
     for (struct ring_entry *e; (e = c->first);) {
         c->first = e->next;
-        ring_entry_wipe(e, 0);
+        ring_entry_wipe(e);
         ring_entry_free(e);
     }
 }

@@ -47,7 +47,7 @@ static void wipe_entries(struct hand *h)
 {
     hand_settle(h);
     for (struct ring_entry *e = h->entries; e; e = e->next)
-        ring_entry_wipe(e, e->ready ? e->headers->payload_bytes : 0);
+        (e->ready ? ring_entry_wipe_behind : ring_entry_wipe)(e);
 }
 
 static void wipe(struct hand *h)
@@ -138,7 +138,7 @@ void hand_answer(struct hand *h, struct ring_entry *e, bool once)
         reply.head = (struct fuse_out_header){sizeof reply.head, -EIO, e->request};
     }
     if (forget && in)
-        ring_entry_wipe(e, 0);
+        ring_entry_wipe(e);
     note_flow(h, in > reply.body_len ? in : reply.body_len);
     commit(h, e, &reply);
 }

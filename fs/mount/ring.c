@@ -77,13 +77,23 @@ void *ring_entry_request(struct ring_entry *e, size_t *len)
     return start;
 }
 
-void ring_entry_wipe(struct ring_entry *e, size_t from)
+static void wipe_payload(struct ring_entry *e, size_t from)
 {
     size_t page = page_bytes(), whole = (from + page - 1) / page * page;
     memset(e->payload + from, 0, whole - from);
     madvise(e->payload + whole, RING_PAYLOAD_BYTES - whole, MADV_DONTNEED);
-    if (from == 0)
-        madvise(e->headers, page, MADV_DONTNEED);
+}
+
+void ring_entry_wipe(struct ring_entry *e)
+{
+    wipe_payload(e, 0);
+    madvise(e->headers, page_bytes(), MADV_DONTNEED);
+}
+
+void ring_entry_wipe_behind(struct ring_entry *e)
+{
+    size_t len = e->headers->payload_bytes;
+    wipe_payload(e, len < RING_PAYLOAD_BYTES ? len : RING_PAYLOAD_BYTES);
 }
 
 /* ---- life ---- */

@@ -36,8 +36,9 @@ void ring_entry_free(struct ring_entry *e);
  * commit. NULL: its lengths contradict each other. */
 void *ring_entry_request(struct ring_entry *e, size_t *len);
 
-/* Gives the payload's memory from byte `from` on back to the system, and with 0 the headers' too. */
-void ring_entry_wipe(struct ring_entry *e, size_t from);
+/* Gives all memory of an entry back to the system, or, of one with a request, what lies behind that. */
+void ring_entry_wipe(struct ring_entry *e);
+void ring_entry_wipe_behind(struct ring_entry *e);
 
 /* The rest may be called from one thread only, which ring_enable makes the ring's. */
 

@@ -113,7 +113,7 @@ def mount_seconds(place, rounds, ring):
     for _ in range(rounds):
         volume.latch("umount", place.root).ok()
         volume.latch("lock", volume.path).ok()
-        argv = [volume.bins.latch, "mount", "--keyfile", str(key), str(volume.path), str(place.root)]
+        argv = [volume.bins.latch, "mount", "--keyfile", str(key), *(["-o", "uring"] if ring else []), str(volume.path), str(place.root)]
         with host.ring(ring):
             begun = time.perf_counter()
             subprocess.run(argv, env=volume.keyd.env, **programs.QUIET)

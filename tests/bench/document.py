@@ -51,11 +51,14 @@ def ring_text(about):
     if "latchfs" not in ring["used"]:
         return "The host's `/sys/module/fuse/parameters/enable_uring` was Y while latchfs was mounted, but latchfs did not use it: all figures are " \
                "without the ring."
-    text = "**Host setting**: `/sys/module/fuse/parameters/enable_uring` was Y while latchfs and the passthrough were mounted, so that they talk to the " \
-           "kernel through io_uring; the kernel's default is N. "
+    text = "**Host setting**: `/sys/module/fuse/parameters/enable_uring` was Y while latchfs (with its option `-o uring`) and the passthrough were mounted, so that they talk " \
+           "to the kernel through io_uring; the kernel's default is N, and latchfs's is not to. "
     if "latchfs_noring" in about["systems"]:
-        return text + "\"No ring\" is the same without that setting: what a mount gets where nobody has changed the host."
+        return text + "\"No ring\" is the same without: what a mount gets by default."
     return text + "This run did not time them without it: on a host that nobody has changed they are slower."
+
+
+IMAGE = "The disk is an ext4 with a journal in an image file, by a loop device with direct I/O: the machine's own ext4 has no journal."
 
 
 def heading(about):
@@ -63,7 +66,7 @@ def heading(about):
     peers = ", ".join(f"{name} {version}" for name, version in about["peers"].items())
     return (f"One run of `tests/bench/run {'--quick ' if about['quick'] else ''}--docs`: {about['rounds']} round{'' if about['rounds'] == 1 else 's'}, "
             f"{about['processors']} processors, Linux {about['kernel']}, load before the run {about['load']:.1f}. Compared: {peers}. "
-            f"Their options: {OPTIONS}.{once}\n\n{ring_text(about)}\n\n"
+            f"Their options: {OPTIONS}.{once} {IMAGE if about.get('image') else ''}\n\n{ring_text(about)}\n\n"
             "\"/ best peer\" says how many times better latchfs is than the best of the other encrypting filesystems in this row, and which "
             "it is; \"plain / best peer\" is what the backing filesystem itself reaches, so no filesystem above it can do better without "
             "more caching, and a row that is short says so where that, or the passthrough, would be short of the target too. Rows of programs (tar, git, make) count seconds, all others rates; ratios above 1 are always better. "

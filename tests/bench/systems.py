@@ -123,7 +123,7 @@ def latchfs(base, name="latchfs", ring=True):
         spread_directories(volume.path)
         volume.unlock().ok()
         with host.ring(ring):
-            mount = stack.enter_context(volume.mount())
+            mount = stack.enter_context(volume.mount(options="uring" if ring else None))
         place = Place(name, mount.path, volume.path)
         place.volume, place.ring = volume, host.has_ring(place.pids())
         yield place

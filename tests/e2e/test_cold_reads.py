@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import errno
+import itertools
 import mmap
 import os
 import random
@@ -50,8 +51,8 @@ def resident(path):
 
 
 class Readers:
-    """Threads that read random places and compare them, until all are read or an error is met. within: where in a
-    chunk they begin; a read of two pages may end before one that cannot be had."""
+    """Threads that read random places and compare them, until all are read or an error is met. each: how many, None for no
+    end but an error. within: where in a chunk they begin; a read of two pages may end before one that cannot be had."""
 
     def __init__(self, path, data, each, length=CHUNK, within=(0, 0, 700)):
         self.path, self.data, self.length, self.within = path, data, length, within
@@ -63,7 +64,7 @@ class Readers:
         rng = random.Random(seed)
         with opened(self.path, os.O_RDONLY) as fd:
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
-            for _ in range(each):
+            for _ in itertools.count() if each is None else range(each):
                 at = rng.randrange(SIZE // CHUNK) * CHUNK + rng.choice(self.within)
                 try:
                     got = os.pread(fd, self.length, at)
@@ -126,8 +127,8 @@ def test_a_stream_is_not_in_memory_twice(mnt):
 
 @contextlib.contextmanager
 def busy_readers(mount, data):
-    """They have read for a while, and would go on for long."""
-    with Readers(mount / "file", data, 100_000, within=[0]) as r:
+    """They have read for a while, and go on until an error stops them."""
+    with Readers(mount / "file", data, None, within=[0]) as r:
         harness.wait_until(lambda: r.right >= 200, what="the readers")
         yield r
 
