@@ -1,12 +1,12 @@
-/* Settings of the host that would make a mount faster. latchfs makes them for root's mounts; nobody else
- * may. */
+/* Settings of the host that would make a mount faster. Those of the mount alone latchfs makes for root's
+ * mounts; nobody else may. That of the whole host is its administrator's. */
 #ifndef TOOLS_STATUS_HOST_H
 #define TOOLS_STATUS_HOST_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-#define HOST_ADVICE_MAX 3
+#define HOST_ADVICE_MAX 4
 
 struct host_advice {
     char path[64]; /* the file below /sys */

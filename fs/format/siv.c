@@ -216,7 +216,9 @@ int siv_open(const uint8_t key[static SIV_KEY_BYTES], const void *ad, size_t ad_
     size_t len = in_len - SIV_TAG;
     pthread_mutex_lock(&c->lock);
     gcry_cipher_hd_t h = begin(c, key, ad, ad_len);
-    bool fits = h && !gcry_cipher_set_decryption_tag(h, in, SIV_TAG) &&
+    uint8_t tag[SIV_TAG]; /* libgcrypt's macro takes no constant */
+    memcpy(tag, in, sizeof tag);
+    bool fits = h && !gcry_cipher_set_decryption_tag(h, tag, sizeof tag) &&
                 !gcry_cipher_decrypt(h, out, len, in + SIV_TAG, len);
     pthread_mutex_unlock(&c->lock);
     if (!fits)

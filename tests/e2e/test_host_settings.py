@@ -1,4 +1,5 @@
-"""Settings of the host that make a mount faster: root's mounts have them, others are told of them."""
+"""Settings of the host that make a mount faster: root's mounts have those of a mount, others are told of them. That of FUSE over
+io_uring is the whole host's."""
 
 import os
 from pathlib import Path
@@ -6,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import harness
+import uring
 from fsbox import PLAIN
 from volumes import mounts_of
 
@@ -28,12 +30,18 @@ def settings(place):
 
 
 def advice(volume):
+    """What is said of the mount's own."""
     one, = mounts_of(volume)
-    return {Path(a["path"]).name: a for a in one["host_advice"]}
+    return {Path(a["path"]).name: a for a in one["host_advice"] if "/bdi/" in a["path"]}
 
 
 def lines(volume):
-    return [line.strip() for line in volume.latch("status").ok().out.splitlines() if "root could write" in line]
+    return [line.strip() for line in volume.latch("status").ok().out.splitlines() if "root could write" in line and "/bdi/" in line]
+
+
+def ring_advice(volume):
+    one, = mounts_of(volume)
+    return [(a["now"], a["better"]) for a in one["host_advice"] if a["path"] == str(uring.PARAMETER)]
 
 
 def test_root_has_them(volume):
@@ -67,3 +75,12 @@ def test_others_are_told(workdir, bins, user):
             assert settings(bdi(m)) == GOOD and advice(volume) == {}
         with volume.mount(options="ro"):
             assert list(advice(volume)) == ["read_ahead_kb"]
+
+
+@pytest.mark.skipif(not uring.can_switch(), reason="no FUSE over io_uring to switch here")
+def test_the_ring_is_the_hosts(volume):
+    with volume.mount():
+        with uring.switched(True):
+            assert ring_advice(volume) == []
+        with uring.switched(False):
+            assert ring_advice(volume) == [(0, 1)] and str(uring.PARAMETER) in volume.latch("status").ok().out
