@@ -14,7 +14,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MOUNTS_WAIT_MS 3000
+/* One may be in the middle of a lock, which syncs, and looks for open files for seconds. */
+#define MOUNTS_WAIT_MS 10000
 #define LOCK_WAIT_MS 40000 /* a mount whose latch-keyd ended looks for another every 30 s at the longest */
 #define MOUNTS_POLL_MS 50
 
