@@ -83,19 +83,20 @@ static bool is_open_somewhere(const struct locking *l)
 }
 
 /* A mount may hold keys from a latch-keyd that has ended, and not know the present one yet. So the mounts are
- * asked afterwards, and the lock is repeated until none has keys. */
+ * asked afterwards, and the lock is repeated until none has keys. The present one may have none itself: that
+ * is no error where a mount had some. */
 static int lock_until_none(struct locking *l)
 {
+    bool was_open = is_open_somewhere(l);
     int r = ask_lock(l);
     for (int waited = 0; (!r || r == LFS_ERR_NOKEY) && is_open_somewhere(l); waited += 500) {
         if (waited >= LOCK_WAIT_MS)
             return LFS_ERR_TIMEOUT;
+        was_open = true;
         pause_ms(500);
         r = ask_lock(l);
-        if (r == LFS_ERR_NOKEY && !is_open_somewhere(l))
-            return 0;
     }
-    return r;
+    return r == LFS_ERR_NOKEY && was_open ? 0 : r;
 }
 
 /* Who has files open there; nothing is locked without --force, since their unsaved work would be lost. */
