@@ -41,7 +41,7 @@ static bool is_fine(const struct setting *s, unsigned long now)
 }
 
 /* More files removed a second, in `tests/bench/run`. */
-#define RING_PERCENT 100
+#define RING_PERCENT 210
 
 /* FUSE over io_uring, for the mounts of the whole host that are made from then on and ask for it. */
 static size_t ring_advice(struct host_advice *out)
