@@ -11,7 +11,7 @@ from pathlib import Path
 
 # Public headers by the folder that implements them. A new header must be added here.
 HEADERS = {
-    "fs/base": "background buf crc32c device err io log rangeset secret unmount",
+    "fs/base": "aside background buf crc32c device err io log rangeset secret unmount",
     "fs/format": "aead dirrec format header jentry keyset keystore keywrap layout name record symlink xattr",
     "fs/store": "check store",
     "keyd/client": "keyclient keyedit",

@@ -1,21 +1,19 @@
 #include "fs/mount/open_files.h"
 
+#include "latchfs/aside.h"
 #include "latchfs/buf.h"
 
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <semaphore.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define PATH_ROOM (32 + 2 * NAME_MAX)
+#define LOOK_NS UINT64_C(4000000000)
 
 struct numbers {
     uint64_t *of;
@@ -181,91 +179,28 @@ static void look_at_files(struct open_files *o, const char *pid)
     look_at_mappings(o, pid);
 }
 
-/* ---- a look with a deadline ---- */
-
-/* A process whose exec(2) closes a file of a filesystem that does not answer can't be asked, for as long as
- * its owner likes. So a thread looks, and is left behind then with what is its own; the end of this process
- * ends it at the latest. */
-#define DEADLINE_S 4
-#define LEFT_MAX 4u /* then nobody looks, until one of these has ended */
-
-struct look {
-    struct open_files *o;
-    sem_t done;
-    atomic_int owners; /* the last one frees it */
-};
-
-static atomic_uint looking;
-
-static void look_put(struct look *l)
-{
-    if (atomic_fetch_sub(&l->owners, 1) > 1)
-        return;
-    open_files_free(l->o);
-    sem_destroy(&l->done);
-    free(l);
-}
-
-static void *look(void *arg)
-{
-    struct look *l = arg;
-    each_process(l->o, look_at_mounts);
-    each_process(l->o, look_at_files);
-    sem_post(&l->done);
-    look_put(l);
-    atomic_fetch_sub(&looking, 1);
-    return NULL;
-}
-
-/* NULL: no thread looks. */
-static struct look *look_begin(unsigned minor)
-{
-    pthread_t thread;
-    struct look *l = calloc(1, sizeof *l);
-    if (!l)
-        return NULL;
-    sem_init(&l->done, 0, 0);
-    atomic_init(&l->owners, 2);
-    l->o = calloc(1, sizeof *l->o);
-    if (l->o)
-        l->o->minor = minor;
-    bool room = atomic_fetch_add(&looking, 1) < LEFT_MAX;
-    if (l->o && room && pthread_create(&thread, NULL, look, l) == 0) {
-        pthread_detach(thread);
-        return l;
-    }
-    atomic_fetch_sub(&looking, 1);
-    atomic_store(&l->owners, 1);
-    look_put(l);
-    return NULL;
-}
-
-/* What it has found. NULL: nothing in time. */
-static struct open_files *look_end(struct look *l)
-{
-    struct open_files *o = NULL;
-    struct timespec until;
-    int r;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += DEADLINE_S;
-    do
-        r = sem_clockwait(&l->done, CLOCK_MONOTONIC, &until);
-    while (r && errno == EINTR);
-    if (!r) {
-        o = l->o;
-        l->o = NULL;
-    }
-    look_put(l);
-    return o;
-}
-
 /* ---- public ---- */
+
+static void look(void *arg)
+{
+    struct open_files *o = arg;
+    each_process(o, look_at_mounts);
+    each_process(o, look_at_files);
+}
+
+static void drop(void *arg)
+{
+    open_files_free(arg);
+}
 
 struct open_files *open_files_look(const struct daemon *d)
 {
-    struct look *l = look_begin(d->connection);
-    struct open_files *o = l ? look_end(l) : NULL;
+    static struct aside aside = {.ask = look, .drop = drop};
+    struct open_files *o = calloc(1, sizeof *o);
     if (!o)
+        return NULL;
+    o->minor = d->connection;
+    if (!aside_ask(&aside, o, LOOK_NS))
         return NULL;
     if (o->inodes.failed || o->mounts.failed || o->spaces.failed) {
         open_files_free(o);

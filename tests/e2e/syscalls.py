@@ -31,6 +31,10 @@ _libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c
 _libc.renameat2.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
 _libc.linkat.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_int]
 _libc.syncfs.argtypes = [ctypes.c_int]
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+_libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+_libc.mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p]
 
 
 def _check(result):
@@ -55,6 +59,23 @@ def link_fd(fd, new):
 def syncfs(path):
     with opened(path, os.O_RDONLY | os.O_DIRECTORY) as fd:
         _check(_libc.syncfs(fd))
+
+
+def resident(fd):
+    """The share of the file's pages that the page cache has. The kernel may take pages at any time, also where no memory
+    is short and nothing in /proc/vmstat says so (DAMON's pageout of regions that look cold): only 0 can be told exactly."""
+    size = os.lseek(fd, 0, os.SEEK_END)
+    if size == 0:
+        return 0
+    pages = ctypes.create_string_buffer(-(-size // mmap.PAGESIZE))
+    at = _libc.mmap(None, size, mmap.PROT_READ, mmap.MAP_SHARED, fd, 0)
+    if at == ctypes.c_void_p(-1).value:
+        _check(-1)
+    try:
+        _check(_libc.mincore(at, size, pages))
+    finally:
+        _libc.munmap(at, size)
+    return sum(p & 1 for p in pages.raw) / len(pages.raw)
 
 
 def ofd_lock(fd, kind, start=0, length=0, command=F_OFD_SETLK):

@@ -1,7 +1,6 @@
 """latch lock and unlock under a mount."""
 
 import errno
-import mmap
 import os
 import signal
 import subprocess
@@ -11,7 +10,7 @@ import pytest
 
 import harness
 from fsbox import PLAIN, check_volume
-from syscalls import errno_of, opened, pattern, read_file, write_file
+from syscalls import errno_of, opened, pattern, read_file, resident, write_file
 from volumes import NAME, check, fill, mounts_of, unlock
 
 pytest_plugins = ["fsbox"]
@@ -108,22 +107,8 @@ def test_lock_drops_the_page_cache(volume):
     with volume.mount() as m:
         write_file(m / "f", pattern(1, 4 << 20))
         read_file(m / "f")
-
-        def resident(fd):
-            import ctypes
-            with mmap.mmap(fd, 4 << 20, prot=mmap.PROT_READ, flags=mmap.MAP_PRIVATE) as mapped:
-                pages = (ctypes.c_ubyte * 1024)()
-                libc = ctypes.CDLL(None, use_errno=True)
-                libc.mmap.restype = ctypes.c_void_p
-                libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
-                at = libc.mmap(None, 4 << 20, mmap.PROT_READ, mmap.MAP_SHARED, fd, 0)
-                assert libc.mincore(ctypes.c_void_p(at), ctypes.c_size_t(4 << 20), pages) == 0
-                libc.munmap(ctypes.c_void_p(at), ctypes.c_size_t(4 << 20))
-                assert len(mapped) == 4 << 20
-                return sum(p & 1 for p in pages)
-
         with opened(m / "f", os.O_RDONLY) as fd:
-            assert resident(fd) == 1024
+            assert resident(fd) > 0.5
             volume.lock("--force").ok()
             assert resident(fd) == 0
             unlock(volume)

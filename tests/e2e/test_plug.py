@@ -1,5 +1,6 @@
 """The plug is pulled under a mounted volume on an ext4 of its own: what a new user finds, command by command."""
 
+import contextlib
 import copy
 import os
 import random
@@ -56,6 +57,23 @@ def run_and_pull(volume, mnt, image, pulled, seed):
     return then
 
 
+@contextlib.contextmanager
+def checked_after(keyd, workdir, pulled):
+    """The volume of an image that fsck of the disk and `latch fsck` found right, and what the latter said."""
+    harness.run(["e2fsck", "-fy", pulled])
+    with mounted_image(pulled, workdir / "later") as place:
+        volume = harness.Volume(keyd, place / "vol")
+        volume.passfile = workdir / "pass"
+        yield volume, fsck(volume)
+        check_volume(volume)
+
+
+def fsck(volume):
+    found = volume.latch("fsck", "--json", "--passphrase-file", volume.passfile, volume.path)
+    assert found.returncode == 0, found.out + found.err
+    return found.out
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize("seed", range(4))
 def test_plug(keyd, workdir, seed):
@@ -63,14 +81,9 @@ def test_plug(keyd, workdir, seed):
     make_image(image, "ext4", IMAGE_BYTES)
     with mounted_image(image, workdir / "disk") as place:
         files = run_and_pull(make_volume(keyd, workdir, place), workdir / "mnt", image, pulled, seed)
-    harness.run(["e2fsck", "-fy", pulled])
-    with mounted_image(pulled, workdir / "later") as place:
-        volume = harness.Volume(keyd, place / "vol")
-        volume.passfile = workdir / "pass"
-        # fsck reads through the journal, and changes nothing.
-        found = volume.latch("fsck", "--json", "--passphrase-file", volume.passfile, volume.path)
-        assert found.returncode == 0, found.out + found.err
-        assert "journal-unclean" in found.out
+    # latch fsck reads through the journal, and changes nothing.
+    with checked_after(keyd, workdir, pulled) as (volume, found):
+        assert "journal-unclean" in found
         with volume.mount(workdir / "mnt2") as m:
             assert mounts_of(volume)[0]["replay"]["unclean"]
             for f in files:
@@ -78,7 +91,6 @@ def test_plug(keyd, workdir, seed):
             check(m / "tree")
             every_file_reads(m.path)
             (m / "new").write_bytes(b"goes on")
-        check_volume(volume)
 
 
 class Maker(threading.Thread):
@@ -145,16 +157,9 @@ def test_new_directories(keyd, workdir, seed):
     make_image(image, "ext4", IMAGE_BYTES)
     with mounted_image(image, workdir / "disk") as place:
         kept = make_and_pull(make_volume(keyd, workdir, place), workdir / "mnt", image, pulled, seed)
-    harness.run(["e2fsck", "-fy", pulled])
-    with mounted_image(pulled, workdir / "later") as place:
-        volume = harness.Volume(keyd, place / "vol")
-        volume.passfile = workdir / "pass"
-        found = volume.latch("fsck", "--json", "--passphrase-file", volume.passfile, volume.path)
-        assert found.returncode == 0, found.out + found.err
+    with checked_after(keyd, workdir, pulled) as (volume, _):
         with volume.mount(workdir / "mnt2") as m:
             assert each_can_be_entered(m.path) > 20
             for path, data in kept.items():
                 assert (m / path).read_bytes() == data
-        found = volume.latch("fsck", "--json", "--passphrase-file", volume.passfile, volume.path)
-        assert found.returncode == 0 and "unsettled-record" not in found.out, found.out
-        check_volume(volume)
+        assert "unsettled-record" not in fsck(volume)

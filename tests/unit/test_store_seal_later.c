@@ -91,6 +91,16 @@ static void (*const changes[])(struct node *n) = {
     change_nothing_else, change_there, punch_there, cut_before, grow, new_key,
 };
 
+/* n is unreferenced, and unlinked at the end. */
+static void close_and_verify(struct node *n, bool damage)
+{
+    node_unref(n, 1);
+    assert_int_equal(volume_close(v), 0);
+    v = NULL;
+    expect_verify(damage ? LFS_ERR_AUTH : 0);
+    assert_int_equal(node_unlink(volume_root(v), "victim"), 0);
+}
+
 static void change_all(bool damage)
 {
     for (size_t i = 0; i < COUNT(changes); i++) {
@@ -102,11 +112,7 @@ static void change_all(bool damage)
         changes[i](n);
         assert_int_equal(file_fsync(n, false), 0);
         assert_int_equal(volume_checkpoint(v), 0);
-        node_unref(n, 1);
-        assert_int_equal(volume_close(v), 0);
-        v = NULL;
-        expect_verify(damage ? LFS_ERR_AUTH : 0);
-        assert_int_equal(node_unlink(volume_root(v), "victim"), 0);
+        close_and_verify(n, damage);
     }
 }
 
@@ -147,11 +153,7 @@ static void fail_for_a_while(bool damage, void (*change)(struct node *n))
     assert_int_not_equal(volume_checkpoint(v), 0);
     atomic_store(&unreadable, false);
     assert_int_equal(volume_checkpoint(v), 0);
-    node_unref(n, 1);
-    assert_int_equal(volume_close(v), 0);
-    v = NULL;
-    expect_verify(damage ? LFS_ERR_AUTH : 0);
-    assert_int_equal(node_unlink(volume_root(v), "victim"), 0);
+    close_and_verify(n, damage);
 }
 
 static void test_an_error_is_no_answer(void **state)
