@@ -5,7 +5,8 @@
  * thread take turns on one processor, so nothing has to cross between two, and giving an answer and taking
  * the next request are one system call. A thread that gets data by the megabyte leaves its processor to
  * itself and lets the system place it, for as long as that goes on: then deciphering is the work, and others
- * can do it.
+ * can do it. When nothing has come for half a second after that, it wipes what it used and gives the memory
+ * back.
  *
  * Each thread has a ring of its own, and usually one entry, so it has at most one request. Changes that have
  * to wait (see session.h) wait in their entries, outside of threads; when a queue runs short of entries that

@@ -14,6 +14,7 @@
 #define FLOW_STEP 20u
 #define FLOW_AWAY 50u
 #define FLOW_MAX 64u
+#define REST_MS 500
 
 /* ---- where it runs ---- */
 
@@ -69,15 +70,20 @@ static void follow_order(struct hand *h)
     wiping_followed(h->crew->wiping, &h->wiper, order);
 }
 
-/* After much data its memory is given back. */
+static void rest(struct hand *h)
+{
+    wipe(h);
+    h->flow = 0;
+    if (!h->at_home)
+        go_home(h);
+}
+
 static void consider_place(struct hand *h)
 {
-    if (h->at_home && h->flow > FLOW_AWAY) {
+    if (h->at_home && h->flow > FLOW_AWAY)
         go_away(h);
-    } else if (!h->at_home && h->flow == 0) {
-        wipe_entries(h);
-        go_home(h);
-    }
+    else if (!h->at_home && h->flow == 0)
+        rest(h);
 }
 
 /* ---- events ---- */
@@ -108,7 +114,7 @@ static void note_events(struct hand *h)
 
 void hand_settle(struct hand *h)
 {
-    ring_enter(h->ring, false);
+    ring_enter(h->ring, 0);
     note_events(h);
 }
 
@@ -186,6 +192,16 @@ static void answer_ready(struct hand *h)
     }
 }
 
+/* After much data it does not sleep before it has given its memory back. */
+static int wait(struct hand *h)
+{
+    int r = ring_enter(h->ring, h->ready ? 0 : h->flow ? REST_MS : RING_FOREVER);
+    if (r != -ETIME)
+        return r;
+    rest(h);
+    return 0;
+}
+
 static int serve(struct hand *h)
 {
     int r = 0;
@@ -195,7 +211,7 @@ static int serve(struct hand *h)
         follow_order(h);
         consider_place(h);
         if (!h->over)
-            r = ring_enter(h->ring, h->ready == 0);
+            r = wait(h);
         note_events(h);
     }
     return r;

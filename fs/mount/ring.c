@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <linux/fuse.h>
 #include <linux/io_uring.h>
+#include <linux/time_types.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -178,7 +179,7 @@ static uint32_t unmade(const struct ring *r)
 static struct io_uring_sqe *next_command(struct ring *r)
 {
     while (unmade(r) > r->sq_mask)
-        ring_enter(r, false);
+        ring_enter(r, 0);
     struct io_uring_sqe *sqe = (void *)(r->commands + (size_t)(*r->sq_tail & r->sq_mask) * SQE_BYTES);
     memset(sqe, 0, SQE_BYTES);
     return sqe;
@@ -230,10 +231,12 @@ void ring_commit(struct ring *r, int device, const struct ring_entry *e)
     publish(r);
 }
 
-int ring_enter(struct ring *r, bool wait)
+int ring_enter(struct ring *r, int wait_ms)
 {
-    long n = syscall(SYS_io_uring_enter, r->fd, unmade(r), wait ? 1u : 0u, wait ? IORING_ENTER_GETEVENTS : 0u,
-                     NULL, (size_t)0);
+    struct __kernel_timespec time = {.tv_sec = wait_ms / 1000, .tv_nsec = wait_ms % 1000 * 1000000LL};
+    struct io_uring_getevents_arg arg = {.ts = wait_ms > 0 ? (uintptr_t)&time : 0};
+    unsigned flags = wait_ms ? IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG : 0u;
+    long n = syscall(SYS_io_uring_enter, r->fd, unmade(r), wait_ms ? 1u : 0u, flags, &arg, sizeof arg);
     return n < 0 && errno != EINTR ? -errno : 0;
 }
 

@@ -55,8 +55,10 @@ void ring_watch(struct ring *r, int fd);                                  /* for
 void ring_register(struct ring *r, int device, struct ring_entry *e);     /* gives it to the kernel */
 void ring_commit(struct ring *r, int device, const struct ring_entry *e); /* its answer, and so it again */
 
-/* Makes the commands; with wait sleeps until there is an event. 0 also when a signal ended that. */
-int ring_enter(struct ring *r, bool wait);
+/* Makes the commands, and sleeps until there is an event; 0 also when a signal ended that. -ETIME: there was
+ * none for so many milliseconds, of which 0 is not to sleep (and 0 is returned), and RING_FOREVER no end. */
+#define RING_FOREVER (-1)
+int ring_enter(struct ring *r, int wait_ms);
 
 /* Of an entry, or (NULL) of a watched descriptor. */
 struct ring_event {

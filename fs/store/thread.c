@@ -4,6 +4,7 @@
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 struct thread_state {
     struct aead *aead;
@@ -19,7 +20,8 @@ static void state_free(void *p)
 {
     struct thread_state *t = p;
     aead_free(t->aead);
-    free(t->scratch);
+    if (t->scratch)
+        munmap(t->scratch, SCRATCH_BYTES);
     free(t);
 }
 
@@ -53,9 +55,12 @@ struct aead *thread_aead(void)
 uint8_t *thread_scratch(void)
 {
     struct thread_state *t = state();
-    if (t && !t->scratch)
-        t->scratch = aligned_alloc(PAGE_BYTES, SCRATCH_BYTES);
-    return t ? t->scratch : NULL;
+    if (!t || t->scratch)
+        return t ? t->scratch : NULL;
+    void *at = mmap(NULL, SCRATCH_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (at == MAP_FAILED)
+        return NULL;
+    return t->scratch = at;
 }
 
 void thread_keep_inline(const struct record *rec, const uint8_t *cipher)
@@ -91,7 +96,7 @@ void volume_wipe_thread(void)
         return;
     aead_free(t->aead); /* what a context keeps of the last message goes too */
     t->aead = NULL;
-    if (t->scratch)
+    if (t->scratch && madvise(t->scratch, SCRATCH_BYTES, MADV_DONTNEED)) /* else it is all zero now */
         sodium_memzero(t->scratch, SCRATCH_BYTES);
 }
 
