@@ -140,6 +140,12 @@ def generated(known, rows):
         parts += [f"### Ratios {PLACES[backing]}", report.ratio_table(results, backing, rows)]
     parts += [names_text(results), failed_text(results)]
     parts += ["Warm reads against gocryptfs as it comes, without its option -kernel_cache:", defaults_table(results, rows)]
+    if "tmpfs" in results.rates:
+        parts += ["### Where the time goes",
+                  "The same run on tmpfs, where no disk is waited for: microseconds for each unit on the clock, and processor time of it: of the daemon's own "
+                  "code with its libraries, of the kernel in the daemon's threads, and of the programs. What the clock has beyond their sum is waking, and "
+                  "waiting for a processor; where it has less, program and daemon worked at the same time.",
+                  report.parts_table(results, "tmpfs", rows)]
     if known.requests:
         parts += ["### Requests of the kernel",
                   f"Counted by its tracepoint on tmpfs, without FORGET; cold rows after the caches were dropped. {of_its_own(known.requests['about'])}",

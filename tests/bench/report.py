@@ -109,6 +109,20 @@ def figure_table(results, backing, rows, names):
     return "\n".join(out)
 
 
+PARTS = ("wall", "own code", "kernel", "programs")
+
+
+def parts_table(results, backing, rows, names=("latchfs", "passthrough")):
+    """Markdown: microseconds of each unit, on the clock and of processor time. Four rates have no unit of their own."""
+    out = ["| µs | " + " | ".join(f"{n}: {p}" for n in names for p in PARTS) + " |", "| --- |" + " --- |" * len(PARTS) * len(names)]
+    for row in rows_of(results, backing, rows):
+        parts = [results.parts(backing, row, n) for n in names]
+        if all(parts) and row.key != "mix":
+            unit = {"s": "a run", "MiB/s": "a MiB", "/s": "each"}[row.unit]
+            out.append(f"| {row.title}, {unit} | {' | '.join(number(1e6 * x) for p in parts for x in p)} |")
+    return "\n".join(out)
+
+
 def met(results, rows, suffix=""):
     """(rows met, rows judged) over all backings."""
     verdicts = [targets.judge(results, b, r, suffix) for b in results.rates for r in rows_of(results, b, rows)]

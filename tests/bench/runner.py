@@ -33,13 +33,18 @@ def settle(cold):
 
 def processor_time(place):
     """Seconds that the daemon and the programs run in it have used."""
+    return sum(processor_parts(place))
+
+
+def processor_parts(place):
+    """The same as a list: the daemon's own code, the kernel in its threads, the programs."""
     used, own = resource.getrusage(resource.RUSAGE_CHILDREN), resource.getrusage(resource.RUSAGE_SELF)
-    return place.processor() + used.ru_utime + used.ru_stime + own.ru_utime + own.ru_stime
+    return [*place.processor_parts(), used.ru_utime + used.ru_stime + own.ru_utime + own.ru_stime]
 
 
 class Results:
     """rates[backing][row key][system] is a list, one figure of each round: a rate, or seconds for rows in "s". costs is alike:
-    seconds of processor time that one unit took, in the program and in the daemon."""
+    seconds of processor time that one unit took, as processor_parts has them."""
 
     def __init__(self):
         self.rates = {}
@@ -49,7 +54,7 @@ class Results:
 
     def add(self, backing, row, system, amount, seconds, processor):
         value = seconds if row.unit == "s" else amount / seconds
-        for kept, figure in ((self.rates, value), (self.costs, processor / max(amount, 1))):
+        for kept, figure in ((self.rates, value), (self.costs, [p / max(amount, 1) for p in processor])):
             kept.setdefault(backing, {}).setdefault(row.key, {}).setdefault(system, []).append(figure)
         if row.key == "readdir_cold":
             self.names.setdefault(backing, {})[system] = amount
@@ -65,7 +70,15 @@ class Results:
     def cost(self, backing, row, system):
         """Seconds of processor time for each unit; None where it was not measured."""
         values = self.costs.get(backing, {}).get(row.key, {}).get(system)
-        return statistics.median(values) if values else None
+        return statistics.median(map(sum, values)) if values else None
+
+    def parts(self, backing, row, system):
+        """Seconds for each unit on the clock, then as processor_parts: means, because the system counts in hundredths of a second."""
+        values = self.costs.get(backing, {}).get(row.key, {}).get(system)
+        if not values:
+            return None
+        median = self.median(backing, row, system)
+        return [median if row.unit == "s" else 1 / median, *map(statistics.mean, zip(*values))]
 
     def spread(self, backing, row, system):
         values = self.rates[backing][row.key][system]
@@ -136,9 +149,9 @@ class Runner:
             if row.once:
                 self.once += time.perf_counter() - begun
             settle(row.cold)
-            used = processor_time(place)
+            used = processor_parts(place)
             amount, seconds = row.run(place, self.scale)
-            self.results.add(backing, row, place.name, amount, seconds, processor_time(place) - used)
+            self.results.add(backing, row, place.name, amount, seconds, [b - a for a, b in zip(used, processor_parts(place))])
         except Exception as e:  # whatever it is, the other figures are worth having
             self.results.fail(backing, row, place.name, getattr(e, "stderr", None) or e)
         key = (row.key, place.name)
