@@ -154,6 +154,8 @@ const uint8_t *file_content_key(const struct file *f, uint16_t epoch); /* NULL: 
 const uint8_t *file_dir_key(const struct file *f, uint32_t version);   /* NULL: none */
 uint32_t file_active_version(const struct file *f);
 struct file_keys *file_keys_new(void); /* empty; locked_free frees; NULL: no memory */
+/* The keys of a decoded header, whose MAC is checked with them. */
+int file_open_keys(struct node *n, const struct file_header *h, struct file_keys **out);
 /* Subkeys of a file key into k[i]; of the newest (i == 0) the header's and the seal's too. */
 void file_derive_keys(struct file_keys *keys, int i, uint16_t epoch, const uint8_t *file_key);
 /* f->keys changes by this only (write lock): returns what it was, the caller's from then on. */
