@@ -24,6 +24,7 @@ struct hand {
     int refused;   /* by the kernel: an error of a command */
     bool at_home;  /* bound to its processor */
     unsigned flow; /* how much data came lately, see hand.c */
+    bool full;     /* its buffers have much memory */
 };
 
 struct crew {

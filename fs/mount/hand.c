@@ -20,10 +20,12 @@
 
 static void note_flow(struct hand *h, size_t bytes)
 {
-    if (bytes < MUCH_BYTES)
+    if (bytes < MUCH_BYTES) {
         h->flow -= h->flow > 0;
-    else
-        h->flow = h->flow + FLOW_STEP < FLOW_MAX ? h->flow + FLOW_STEP : FLOW_MAX;
+        return;
+    }
+    h->full = true;
+    h->flow = h->flow + FLOW_STEP < FLOW_MAX ? h->flow + FLOW_STEP : FLOW_MAX;
 }
 
 /* Where that is not allowed, it runs anywhere. */
@@ -73,6 +75,7 @@ static void follow_order(struct hand *h)
 static void rest(struct hand *h)
 {
     wipe(h);
+    h->full = false;
     h->flow = 0;
     if (!h->at_home)
         go_home(h);
@@ -195,7 +198,7 @@ static void answer_ready(struct hand *h)
 /* After much data it does not sleep before it has given its memory back. */
 static int wait(struct hand *h)
 {
-    int r = ring_enter(h->ring, h->ready ? 0 : h->flow ? REST_MS : RING_FOREVER);
+    int r = ring_enter(h->ring, h->ready ? 0 : h->full ? REST_MS : RING_FOREVER);
     if (r != -ETIME)
         return r;
     rest(h);
