@@ -140,6 +140,11 @@ def generated(known, rows):
         parts += [f"### Ratios {PLACES[backing]}", report.ratio_table(results, backing, rows)]
     parts += [names_text(results), failed_text(results)]
     parts += ["Warm reads against gocryptfs as it comes, without its option -kernel_cache:", defaults_table(results, rows)]
+    parts += ["### Rows that are short",
+              "With FUSE over io_uring. \"Passthrough instead\" is what FUSE without encryption reaches against the same peer; the last three columns "
+              "are processor time as a share of the row's time on the clock: what they leave is waiting for the disk, waking, and waiting for a processor. "
+              "What would lift each stands under \"Where it falls short\".",
+              report.short_table(results, rows)]
     if "tmpfs" in results.rates:
         parts += ["### Where the time goes",
                   "The same run on tmpfs, where no disk is waited for: microseconds for each unit on the clock, and processor time of it: of the daemon's own "

@@ -123,6 +123,26 @@ def parts_table(results, backing, rows, names=("latchfs", "passthrough")):
     return "\n".join(out)
 
 
+def short_line(results, backing, row, verdict):
+    """Cells: the row, by how much it is short, the passthrough in our place, and shares of the time on the clock."""
+    wall, *parts = results.parts(backing, row, "latchfs")
+    through, best = results.median(backing, row, "passthrough"), targets.best_peer(results, backing, row)
+    own = f"{row.ratio(through, best[1]):.2f}" if through and best and verdict.against in systems.PEERS else "–"
+    return [row.title, backing, f"{just_below(verdict)} of {verdict.wanted:g} × {verdict.against}", own, *(f"{100 * p / wall:.0f} %" for p in parts)]
+
+
+def short_table(results, rows):
+    """Markdown: every target that is not met, and where the time of its row goes."""
+    heads = ["workload", "backing", "short", "passthrough instead", "own code", "kernel, for the daemon", "programs"]
+    out = [f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|"]
+    for backing in results.rates:
+        for row in rows_of(results, backing, rows):
+            for verdict in targets.judge(results, backing, row):
+                if not verdict.met:
+                    out.append(f"| {' | '.join(short_line(results, backing, row, verdict))} |")
+    return "\n".join(out)
+
+
 def met(results, rows, suffix=""):
     """(rows met, rows judged) over all backings."""
     verdicts = [targets.judge(results, b, r, suffix) for b in results.rates for r in rows_of(results, b, rows)]
