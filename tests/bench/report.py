@@ -186,7 +186,7 @@ def as_json(results, rows, about):
             row = by_key[key]
             figures.setdefault(backing, {})[key] = {
                 "title": row.title, "unit": row.unit, "rates": by_system,
-                "processor_seconds_per_unit": results.costs[backing][key],
+                "processor_seconds_per_unit": {s: [[float(f"{x:.4g}") for x in parts] for parts in c] for s, c in results.costs[backing][key].items()},
                 "median": {s: results.median(backing, row, s) for s in by_system},
                 "ratio": {a: found[1] for a in ("peer", "passthrough", "plain") if (found := targets.compare(results, backing, row, a))},
                 "targets": [{"against": v.against, "ratio": v.ratio, "wanted": v.wanted, "met": v.met}
