@@ -20,7 +20,7 @@ static const struct setting {
 } settings[] = {
     {"strict_limit", 0, false, true, 0},
     {"max_ratio", 100, false, true, 0},
-    {"read_ahead_kb", 1024, true, false, 24},
+    {"read_ahead_kb", 1024, true, false, 23},
 };
 
 static bool read_number(const char *path, unsigned long *out)
@@ -41,7 +41,7 @@ static bool is_fine(const struct setting *s, unsigned long now)
 }
 
 /* More files removed a second, in `tests/bench/run`. */
-#define RING_PERCENT 210
+#define RING_PERCENT 84
 
 /* FUSE over io_uring, for the mounts of the whole host that are made from then on and ask for it. */
 static size_t ring_advice(struct host_advice *out)
