@@ -83,9 +83,22 @@ def per_gib(places, mib, rounds, results):
                 results.setdefault(kind, {}).setdefault(place.name, []).append(figure)
 
 
-def memory(place, inodes, mib):
-    """MiB resident: idle after mounting; the most while streaming; the most while so many inodes are made and looked at."""
-    figures = {"idle": resident_mib(place)}
+def inodes_mib(place, inodes):
+    """The most while so many inodes are made and looked at."""
+    place.new_dir(f"memory-{time.monotonic_ns()}")
+    forget_peak(place)
+    for i in range(0, inodes, 1000):
+        rows.workload("create", place.dir / f"part{i}", amount=min(1000, inodes - i), size=0)
+    for entry in os.scandir(place.dir):
+        rows.workload("walk", entry.path, amount=1)
+    return resident_mib(place, "VmHWM:")
+
+
+def memory(place, inodes, mib, remount):
+    """MiB resident: idle after mounting; the most with so many inodes; mounted anew, the most while streaming, and then with as many
+    inodes again."""
+    figures = {"idle": resident_mib(place), "inodes": inodes_mib(place, inodes)}
+    remount()
     place.new_dir("memory")
     forget_peak(place)
     rows.workload("seqwrite", place.dir, amount=mib)
@@ -93,12 +106,7 @@ def memory(place, inodes, mib):
     figures["streaming"] = resident_mib(place, "VmHWM:")
     os.unlink(place.dir / "stream")
     time.sleep(2)  # what the stream took is given back
-    forget_peak(place)
-    for i in range(0, inodes, 1000):
-        rows.workload("create", place.dir / f"part{i}", amount=min(1000, inodes - i), size=0)
-    for entry in os.scandir(place.dir):
-        rows.workload("walk", entry.path, amount=1)
-    figures["inodes"] = resident_mib(place, "VmHWM:")
+    figures["inodes_after"] = inodes_mib(place, inodes)
     return figures
 
 

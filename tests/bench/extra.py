@@ -40,7 +40,8 @@ def measure_costs(args, keep):
         for name, on in reversed(ring_settings(ours).items()):  # it stays mounted as at first
             found["mount"][name] = costs.mount_seconds(ours, 5 if args.quick else 9, on)
         found["ring"] = host.has_ring(ours.pids())
-        found["memory"] = costs.memory(ours, 20000 if args.quick else 100000, 512 if args.quick else 1500)
+        found["memory"] = costs.memory(ours, 20000 if args.quick else 100000, 512 if args.quick else 1500,
+                                       lambda: costs.mount_seconds(ours, 1, ours.ring))
         found["memory"]["of_inodes"] = 20000 if args.quick else 100000
         say("costs: mount, memory")
         costs.until_quiet(ours)
@@ -117,6 +118,7 @@ def cost_lines(found):
     lines = [*gib_lines(found, "written"), *gib_lines(found, "read"), *mount_lines(found)]
     for key, title, most in (("idle", "idle", 16), ("inodes", f"{memory['of_inodes']:,} cached inodes", 64), ("streaming", "streaming", 96)):
         lines.append((f"resident memory, {title}", f"{memory[key]:.1f} MiB", f"{most} MiB", memory[key] <= most))
+    lines.append(("resident memory, as many inodes after the stream", f"{memory['inodes_after']:.1f} MiB", "", None))
     for case, share in loss.items():
         wanted = "under 5 %" if case in ("idle", "asked, latchfs") else ""
         name = {"idle": "idle mount"}.get(case, f"a program asks each millisecond: {case.split(', ')[-1]}")
