@@ -78,7 +78,7 @@ class Made:
 
     def found(self, *options, code=None, keyed=True, path=()):
         """The JSON of one check, held against the schema."""
-        result = self.fsck("--json", *options, self.path, *path, keyed=keyed)
+        result = self.fsck("--json", *options, "--", self.path, *path, keyed=keyed)  # a stored name may begin with a dash
         shown = valid(result)
         assert code is None or result.returncode == code, (result.returncode, shown, result.err)
         return shown

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(PLAIN, reason="about volumes")
 
 
 def online(made, *options, target=None, path=()):
-    return valid(made.volume.latch("fsck", "--online", "--json", *options, target, *path))
+    return valid(made.volume.latch("fsck", "--online", "--json", *options, "--", target, *path))
 
 
 def test_clean_under_load(volume):
