@@ -9,11 +9,12 @@
  * back.
  *
  * Each thread has a ring of its own, and usually one entry, so it has at most one request. Changes that have
- * to wait (see session.h) wait in their entries, outside of threads; when a queue runs short of entries that
- * way, a thread adds one. Entries cannot be taken away from the kernel: afterwards some threads have several,
- * and answer what comes in them one after the other. And a request that found no entry at all waits for the
- * next answer of that queue, even when a new entry is there meanwhile: so while a volume is frozen, and more
- * changes wait than a queue had entries, others may have to wait for the end of the freeze as well.
+ * to wait (see session.h) wait in their entries, outside of threads, and a thread adds an entry for one that
+ * is taken so. A request that finds no entry waits for the next answer of that queue, even when a new entry
+ * is there meanwhile, so a thread that adds one may come too late for others. Before many may have to wait,
+ * crew_reserve gives each queue more entries than requests are likely to come before a thread gets to run.
+ * Entries cannot be taken away from the kernel: afterwards threads have several, and answer what comes in
+ * them one after the other.
  *
  * FORGET, INTERRUPT and notifications do not go this way: see worker.h. */
 #ifndef FS_MOUNT_CREW_H
@@ -30,6 +31,10 @@ int crew_new(struct crew **out);
 /* After INIT. -EOPNOTSUPP: the kernel has thought better of it, and serves by the device. After another error
  * some may run: end the session, then crew_free. wiping: outlives the crew. */
 int crew_start(struct crew *c, const struct workers_of *of, struct wiping *wiping);
+
+/* Changes may have to wait, many at a time, from when this returns. Not from a thread of the crew. Takes
+ * NULL. */
+void crew_reserve(struct crew *c);
 
 /* Makes every thread look at what waits and at orders to wipe. Takes NULL. */
 void crew_wake(struct crew *c);

@@ -9,6 +9,9 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+/* Entries more for a thread, before changes may have to wait: crew_reserve. */
+#define CREW_RESERVE 32u
+
 /* A thread. All is its own, but for what crew.c sets before it starts. */
 struct hand {
     struct crew *crew;
@@ -20,11 +23,12 @@ struct hand {
     unsigned owned, ready;      /* of them: all, and those with ready set */
     char *spare; /* RING_PAYLOAD_BYTES, for answers to requests that have a payload themselves */
     struct wiper wiper;
-    bool over;     /* the session ends */
-    int refused;   /* by the kernel: an error of a command */
-    bool at_home;  /* bound to its processor */
-    unsigned flow; /* how much data came lately, see hand.c */
-    bool full;     /* its buffers have much memory */
+    bool over;         /* the session ends */
+    int refused;       /* by the kernel: an error of a command */
+    bool at_home;      /* bound to its processor */
+    unsigned flow;     /* how much data came lately, see hand.c */
+    bool full;         /* its buffers have much memory */
+    unsigned reserved; /* entries that crew_wait_reserve has made */
 };
 
 struct crew {
@@ -34,16 +38,18 @@ struct crew {
     struct hand *hands;
     unsigned count, started;
 
-    pthread_mutex_t lock; /* a leaf; guards the next five */
+    pthread_mutex_t lock; /* a leaf; guards the next six */
     pthread_cond_t reported;
-    unsigned reports; /* threads that serve, or have failed to */
+    unsigned reports;  /* threads that serve, or have failed to */
+    unsigned reserved; /* by all */
     int failed;
     struct ring_entry *first, **last; /* with changes that wait, oldest first */
     size_t bytes, most;               /* of them */
 
-    _Atomic size_t waiting;  /* how many those are */
-    _Atomic unsigned spread; /* entries in all */
-    _Atomic unsigned *free;  /* by queue: entries that hold no change that waits */
+    _Atomic size_t waiting;   /* how many those are */
+    _Atomic unsigned spread;  /* entries in all */
+    _Atomic unsigned reserve; /* that each thread has to make for many that wait */
+    _Atomic unsigned *free;   /* by queue: entries that hold no change that waits */
 };
 
 /* ---- crew.c ---- */
@@ -75,6 +81,9 @@ bool crew_wait_put(struct hand *h, struct ring_entry *e);
 
 /* Answers changes that waited, as far as they may go on now. */
 void crew_wait_answer(struct hand *h);
+
+/* Makes the entries that crew_reserve wants of the thread. */
+void crew_wait_reserve(struct hand *h);
 
 /* Of a connection that is over. */
 void crew_wait_clear(struct crew *c);

@@ -1,9 +1,10 @@
 #include "fs/mount/crew_int.h"
 #include "fs/mount/parking.h"
 
-/* Entries that a queue keeps for requests that need not wait. A new one is for requests that come from then
- * on: the kernel hands one that found no entry only to an entry whose answer it gets (6.18). */
-#define FREE_MIN 2u
+#include <time.h>
+
+/* How long crew_reserve waits for threads that are in a request. */
+#define RESERVE_MS 500
 
 void crew_wait_init(struct crew *c)
 {
@@ -55,6 +56,13 @@ static struct ring_entry *take(struct crew *c)
     return e;
 }
 
+/* The kernel hands a request that found no entry only to an entry whose answer it gets (6.18), not to one
+ * that is added then. So a queue keeps as many as may be asked for before a thread gets to add one. */
+static unsigned reserve_of(const struct crew_plan *p)
+{
+    return p->per_home * CREW_RESERVE;
+}
+
 static void add(struct hand *h, struct ring_entry *e)
 {
     hand_own(h, e);
@@ -67,7 +75,7 @@ bool crew_wait_put(struct hand *h, struct ring_entry *e)
 {
     _Atomic unsigned *left = &h->crew->free[e->queue];
     struct ring_entry *fresh = NULL;
-    bool put = atomic_fetch_sub(left, 1) > FREE_MIN || !ring_entry_new(e->queue, &fresh);
+    bool put = atomic_fetch_sub(left, 1) > reserve_of(&h->crew->plan) || !ring_entry_new(e->queue, &fresh);
     unsigned queue = e->queue;
     if (put) {
         hand_disown(h, e);
@@ -102,5 +110,60 @@ void crew_wait_answer(struct hand *h)
         }
         request_end_change(&c->of);
         hand_settle(h);
+    }
+}
+
+/* ---- entries for many that wait ---- */
+
+/* Without memory for one there is one less. */
+static void make_one(struct hand *h)
+{
+    struct ring_entry *e;
+    if (ring_entry_new(crew_plan_home(&h->crew->plan, h->number), &e))
+        return;
+    add(h, e);
+    hand_settle(h);
+    if (!e->ready)
+        ring_entry_wipe(e); /* most are never used */
+}
+
+void crew_wait_reserve(struct hand *h)
+{
+    struct crew *c = h->crew;
+    unsigned more = atomic_load(&c->reserve) - h->reserved;
+    if (!more)
+        return;
+    for (unsigned i = 0; i < more; i++)
+        make_one(h);
+    h->reserved += more;
+    pthread_mutex_lock(&c->lock);
+    c->reserved += more;
+    pthread_cond_signal(&c->reported);
+    pthread_mutex_unlock(&c->lock);
+}
+
+/* Every thread has as many as are wanted, or the time is over. */
+static void await_reserve(struct crew *c, const struct timespec *until)
+{
+    pthread_mutex_lock(&c->lock);
+    int r = 0;
+    while (!r && c->reserved < c->count * atomic_load(&c->reserve))
+        r = pthread_cond_clockwait(&c->reported, &c->lock, CLOCK_MONOTONIC, until);
+    pthread_mutex_unlock(&c->lock);
+}
+
+/* The kernel takes the entry that was given last. One of each thread at a time: else those of one thread
+ * would lie together, and what comes at once would be answered one after the other. */
+void crew_reserve(struct crew *c)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += RESERVE_MS * 1000000L;
+    until.tv_sec += until.tv_nsec / 1000000000L;
+    until.tv_nsec %= 1000000000L;
+    while (c && atomic_load(&c->reserve) < CREW_RESERVE) {
+        atomic_fetch_add(&c->reserve, 1);
+        crew_wake(c);
+        await_reserve(c, &until);
     }
 }

@@ -70,6 +70,7 @@ int freezer_freeze(struct freezer *f, unsigned seconds, uint64_t *serial)
     int r = f->held || volume_is_frozen(d->vol) ? LFS_ERR_BUSY : 0;
     if (!r) {
         mountpoint_background(d->connection, FROZEN_BACKGROUND);
+        session_make_room(d->session);
         r = volume_freeze(d->vol, seconds);
     }
     if (!r) {

@@ -211,6 +211,7 @@ static int serve(struct hand *h)
     while (!r && !h->over && !fuse_session_exited(h->crew->of.se)) {
         answer_ready(h);
         crew_wait_answer(h);
+        crew_wait_reserve(h);
         follow_order(h);
         consider_place(h);
         if (!h->over)

@@ -204,6 +204,11 @@ bool session_is_by_ring(const struct session *s)
     return workers_have_crew(s->workers);
 }
 
+void session_make_room(struct session *s)
+{
+    workers_make_room(s->workers);
+}
+
 void session_wake(struct session *s)
 {
     workers_wake(s->workers);

@@ -70,6 +70,9 @@ void session_stop(struct session *s);
 /* Stops and joins the workers and closes the connection. Does not unmount. Takes NULL. */
 void session_free(struct session *s);
 
+/* Before try_change begins to refuse for long: many changes may have to wait. Not from a worker. */
+void session_make_room(struct session *s);
+
 /* Makes every worker look whether what was put aside can go on. */
 void session_wake(struct session *s);
 

@@ -70,6 +70,12 @@ void workers_wake(struct workers *all)
         crew_wake(all->crew);
 }
 
+void workers_make_room(struct workers *all)
+{
+    if (all)
+        crew_reserve(all->crew);
+}
+
 int workers_wipe(struct workers *all)
 {
     if (!all)

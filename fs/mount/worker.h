@@ -20,6 +20,9 @@ void workers_free(struct workers *w);
 /* See session_wake. Takes NULL. */
 void workers_wake(struct workers *w);
 
+/* See session_make_room. Takes NULL. */
+void workers_make_room(struct workers *w);
+
 /* See session_wipe. Takes NULL. */
 int workers_wipe(struct workers *w);
 

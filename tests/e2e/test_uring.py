@@ -20,7 +20,8 @@ from volumes import check, fill, mounts_of, unlock
 
 pytest_plugins = ["fsbox"]
 pytestmark = [pytest.mark.skipif(PLAIN, reason="about a mount"),
-              pytest.mark.skipif(not uring.can_switch(), reason="no FUSE over io_uring here, or it cannot be switched")]
+              pytest.mark.skipif(not uring.can_switch(), reason="no FUSE over io_uring here, or it cannot be switched"),
+              pytest.mark.skipif(uring.BY_DEFAULT, reason="switches it itself; all others have it on")]
 
 SOURCES = Path(__file__).resolve().parents[2] / "fs"
 MIB = 1 << 20
@@ -71,7 +72,7 @@ def test_needs_option_and_host(volume):
     with uring.switched(True):
         m = volume.mount()
         m.__enter__()
-    assert rings(m.pid) == 0 or uring.BY_DEFAULT
+    assert rings(m.pid) == 0
     assert read_file(m / "f") == b"x"
     m.__exit__(None, None, None)
 
@@ -147,22 +148,64 @@ def test_aborted_under_load(volume):
         m.force_away()
 
 
+def at_once(calls):
+    """Threads that begin their calls together, running."""
+    ready = threading.Barrier(len(calls))
+    threads = [threading.Thread(target=lambda call=call: (ready.wait(), call()), daemon=True) for call in calls]
+    for t in threads:
+        t.start()
+    return threads
+
+
 def test_changes_wait_and_reads_go_on(volume):
+    """Many more than there are threads, and all in one moment."""
+    data = pattern(1, 30000)
     with ring_mount(volume) as m:
-        write_file(m / "f", pattern(1, 30000))
-        os.posix_fadvise(fd := os.open(m / "f", os.O_RDONLY), 0, 0, os.POSIX_FADV_DONTNEED)
-        os.close(fd)
+        os.mkdir(m / "d")
+        for i in range(400):
+            write_file(m / "d" / f"{i}", b"")
+        write_file(m / "f", data)
+        os.sync()
+        with opened(m / "f", os.O_RDONLY) as fd:
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         volume.latch("freeze", "--for", 60, os.fspath(m)).ok()
-        waiting = [threading.Thread(target=os.mkdir, args=(m / f"d{i}",), daemon=True) for i in range(12)]
-        for t in waiting:
-            t.start()
-            time.sleep(0.05)  # each finds an entry
-        assert any(t.is_alive() for t in waiting)
-        assert read_file(m / "f") == pattern(1, 30000)
+        waiting = at_once([lambda i=i: os.chmod(m / "d" / f"{i}", 0o600) for i in range(400)])
+        time.sleep(0.5)
+        assert all(t.is_alive() for t in waiting)
+        read = []
+        reader = threading.Thread(target=lambda: read.append(read_file(m / "f")), daemon=True)
+        reader.start()
+        reader.join(20)
+        went_on = read == [data]
         volume.latch("thaw", os.fspath(m)).ok()
+        assert went_on
         for t in waiting:
             t.join(20)
-        assert sorted(os.listdir(m)) == sorted(["f", *(f"d{i}" for i in range(12))])
+        assert {os.stat(m / "d" / f"{i}").st_mode & 0o777 for i in range(400)} == {0o600}
+
+
+def address_space(pid):
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * os.sysconf("SC_PAGESIZE")
+
+
+def test_room_for_what_waits_is_made_once(volume):
+    with ring_mount(volume) as m:
+        files = [m / f"{i}" for i in range(100)]
+        for path in files:
+            write_file(path, b"")
+        os.sync()
+        sizes = [(resident(m.pid), address_space(m.pid))]
+        for i in range(4):
+            volume.latch("freeze", "--for", 60, os.fspath(m)).ok()
+            waiting = at_once([lambda path=path, i=i: os.chmod(path, 0o600 + i) for path in files])
+            time.sleep(0.2)
+            volume.latch("thaw", os.fspath(m)).ok()
+            for t in waiting:
+                t.join(20)
+            sizes.append((resident(m.pid), address_space(m.pid)))
+        assert sizes[1][1] - sizes[0][1] > 100 * MIB, "the room is not seen"
+        assert sizes[-1][1] - sizes[1][1] < 150 * MIB  # one MiB each, for as many as waited at a time
+        assert max(kept for kept, _ in sizes) - sizes[0][0] < 8 * MIB
 
 
 def test_lock_wipes(volume):
