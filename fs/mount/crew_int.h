@@ -4,6 +4,7 @@
 
 #include "fs/mount/crew.h"
 #include "fs/mount/crew_plan.h"
+#include "fs/mount/patience.h"
 #include "fs/mount/ring.h"
 
 #include <pthread.h>
@@ -23,6 +24,7 @@ struct hand {
     unsigned owned, ready;      /* of them: all, and those with ready set */
     char *spare; /* RING_PAYLOAD_BYTES, for answers to requests that have a payload themselves */
     struct wiper wiper;
+    struct patience patience;
     bool over;         /* the session ends */
     int refused;       /* by the kernel: an error of a command */
     bool at_home;      /* bound to its processor */
@@ -35,6 +37,7 @@ struct crew {
     struct workers_of of;
     struct crew_plan plan;
     struct wiping *wiping;
+    struct spinning spinning;
     struct hand *hands;
     unsigned count, started;
 

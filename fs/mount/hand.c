@@ -138,7 +138,7 @@ void hand_answer(struct hand *h, struct ring_entry *e, bool once)
     request.mem = ring_entry_request(e, &request.size);
     size_t in = e->headers->payload_bytes;
     struct reply reply = {.unique = e->request, .body = in ? h->spare : e->payload};
-    const struct request_means means = {.buffer = reply.body, .reply = &reply};
+    const struct request_means means = {.buffer = reply.body, .reply = &reply, .patience = &h->patience};
     bool forget = once;
     if (request.mem && request_answer(&h->crew->of, &request, &means))
         forget = true;
@@ -244,6 +244,7 @@ static int set_up(struct hand *h)
     if (spare == MAP_FAILED)
         return -ENOMEM;
     h->spare = spare;
+    patience_init(&h->patience, &h->crew->spinning);
     int r = of->hooks->begin_thread ? of->hooks->begin_thread(of->arg) : 0;
     go_home(h);
     return r ? r : enter_ring(h);
@@ -273,8 +274,10 @@ void *hand_run(void *arg)
         end_session(h, serve(h));
     wipe(h);
     wiping_leave(h->crew->wiping, &h->wiper);
-    if (h->spare)
+    if (h->spare) {
+        patience_clear(&h->patience);
         munmap(h->spare, RING_PAYLOAD_BYTES);
+    }
     ring_free(h->ring);
     h->ring = NULL;
     return NULL;

@@ -58,8 +58,11 @@ void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 /* What is not in memory is read by the disk while other requests are answered. */
 static ssize_t read_or_put_off(struct node *n, char *buf, size_t size, uint64_t off, bool *later)
 {
-    ssize_t got = size <= READ_NOW_MAX ? file_read_now(n, buf, size, off) : -EAGAIN;
-    *later = got == -EAGAIN && size <= READ_NOW_MAX && session_put_off();
+    bool soon = size <= READ_NOW_MAX;
+    ssize_t got = soon ? file_read_now(n, buf, size, off) : -EAGAIN;
+    *later = got == -EAGAIN && soon && session_put_off();
+    while (got == -EAGAIN && soon && !*later && session_look_again())
+        got = file_read_now(n, buf, size, off);
     return got == -EAGAIN && !*later ? file_read(n, buf, size, off) : got;
 }
 

@@ -1,6 +1,7 @@
 #include "fs/mount/request.h"
 
 #include "fs/mount/later.h"
+#include "fs/mount/patience.h"
 
 #include <string.h>
 
@@ -23,6 +24,11 @@ bool session_put_off(void)
     return means_now.later && later_put(means_now.later, at_hand->mem, at_hand->size);
 }
 
+bool session_look_again(void)
+{
+    return means_now.patience && patience_look_again(means_now.patience, spinner_now());
+}
+
 void session_forget_request(void)
 {
     forget = true;
@@ -35,6 +41,8 @@ bool request_answer(const struct workers_of *of, const struct fuse_buf *request,
     means_now = *means;
     forget = false;
     fuse_session_process_buf(of->se, request);
+    if (means->patience && patience_waits(means->patience))
+        patience_end(means->patience, spinner_now());
     means_now.reply = NULL;
     return forget;
 }

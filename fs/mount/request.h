@@ -7,6 +7,7 @@
 #include <sys/uio.h>
 
 struct later;
+struct patience;
 struct ring_entry;
 
 /* What the threads of a session work for. */
@@ -29,9 +30,10 @@ struct reply {
 
 /* How a request is to be answered. */
 struct request_means {
-    char *buffer;        /* REQUEST_BYTES_MAX bytes for session_reply_buffer */
-    struct later *later; /* takes what is put off; NULL: nothing may be */
-    struct reply *reply; /* NULL: by the device */
+    char *buffer;              /* REQUEST_BYTES_MAX bytes for session_reply_buffer */
+    struct later *later;       /* takes what is put off; NULL: nothing may be */
+    struct reply *reply;       /* NULL: by the device */
+    struct patience *patience; /* NULL: it sleeps when it waits for a disk */
 };
 
 /* True: once it is answered, the request has to be wiped. */

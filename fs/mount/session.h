@@ -88,6 +88,9 @@ char *session_reply_buffer(void);
  * that has asked a disk for something. False: not this one, it must be answered now. */
 bool session_put_off(void);
 
+/* What the request at hand has asked a disk for has not come: true: look again, false: wait. */
+bool session_look_again(void);
+
 /* The request at hand holds plaintext that was refused for want of keys: it is wiped once it is answered. */
 void session_forget_request(void);
 

@@ -3,6 +3,7 @@
 #include "fs/mount/crew.h"
 #include "fs/mount/later.h"
 #include "fs/mount/parking.h"
+#include "fs/mount/patience.h"
 #include "fs/mount/request.h"
 #include "fs/mount/waiter.h"
 #include "fs/mount/wiping.h"
@@ -26,6 +27,7 @@ struct worker {
     pthread_t thread;
     int wake; /* eventfd, to wipe or to look at what is parked */
     struct waiter waiter;
+    struct patience patience;
     struct fuse_buf request;
     size_t request_used; /* the largest since the last wipe */
     char *reply;         /* REQUEST_BYTES_MAX */
@@ -39,6 +41,7 @@ struct workers {
     unsigned started;
     struct worker each[WORKERS_MAX];
     struct waiting waiting;
+    struct spinning spinning;
     struct parking parking;
     struct wiping wiping;
     struct crew *crew; /* NULL: none */
@@ -87,9 +90,9 @@ int workers_wipe(struct workers *all)
 
 /* ---- requests ---- */
 
-static bool process(const struct worker *w, const struct fuse_buf *request, struct later *later)
+static bool process(struct worker *w, const struct fuse_buf *request, struct later *later)
 {
-    const struct request_means means = {.buffer = w->reply, .later = later};
+    const struct request_means means = {.buffer = w->reply, .later = later, .patience = &w->patience};
     return request_answer(&w->all->of, request, &means);
 }
 
@@ -179,6 +182,7 @@ static void serve(struct worker *w)
 
 static int set_up(struct worker *w)
 {
+    patience_init(&w->patience, &w->all->spinning);
     int r = waiter_init(&w->waiter, &w->all->waiting, w->all->of.fd, w->wake, w->all->of.done);
     void *buf = mmap(NULL, REQUEST_BYTES_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (!r && buf == MAP_FAILED)
@@ -205,6 +209,7 @@ static void *run(void *arg)
         munmap(w->reply, REQUEST_BYTES_MAX);
     free(w->request.mem);
     waiter_clear(&w->waiter);
+    patience_clear(&w->patience);
     fuse_session_exit(w->all->of.se);
     eventfd_write(w->all->of.done, 1);
     return NULL;
@@ -268,6 +273,7 @@ int workers_start(const struct workers_of *of, struct crew *crew, struct workers
     all->crew = crew;
     int r = start_crew(all);
     all->waiting.rare = all->crew;
+    all->waiting.spinning = &all->spinning;
     for (unsigned n = how_many(all); !r && all->started < n;)
         r = start_next(all);
     return r;
