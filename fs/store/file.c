@@ -1,5 +1,6 @@
 /* Loading struct file from the backing header; its locks, and its times. */
 #include "fs/store/file_home.h"
+#include "fs/store/file_placed.h"
 #include "fs/store/pd.h"
 #include "fs/store/seal.h"
 #include "fs/store/share.h"
@@ -77,7 +78,7 @@ static int load_placed(struct file *f, int fd, const struct stat *st, uint8_t pa
     if (f->placed_length < HEADER_BYTES)
         return LFS_ERR_CORRUPT;
     size_t len = f->placed_length < PAGE_BYTES ? (size_t)f->placed_length : PAGE_BYTES;
-    ssize_t n = io_pread(fd, page, len, 0);
+    ssize_t n = placed_read_head(f, fd, page, len);
     if (n < (ssize_t)HEADER_BYTES)
         return n < 0 ? (int)n : LFS_ERR_CORRUPT;
     memset(page + n, 0, PAGE_BYTES - (size_t)n);
@@ -242,10 +243,12 @@ static int check_place(struct file *f)
     return r;
 }
 
-int file_lock_write(struct file *f)
+static int lock_write(struct file *f, bool now)
 {
     pthread_rwlock_wrlock(&f->lock);
+    f->hasty = now;
     int r = f->loaded ? check_place(f) : file_load(f);
+    f->hasty = false;
     if (r)
         pthread_rwlock_unlock(&f->lock);
     else if (f->untrimmed)
@@ -253,10 +256,15 @@ int file_lock_write(struct file *f)
     return r;
 }
 
-/* What an earlier life left without a seal gets one some time. */
-static int load_to_read(struct file *f)
+int file_lock_write(struct file *f)
 {
-    int r = file_lock_write(f);
+    return lock_write(f, false);
+}
+
+/* What an earlier life left without a seal gets one some time. */
+static int load_to_read(struct file *f, bool now)
+{
+    int r = lock_write(f, now);
     if (r)
         return r;
     bool seal = seal_is_wanted(f) && !file_is_pending(f);
@@ -266,7 +274,7 @@ static int load_to_read(struct file *f)
     return 0;
 }
 
-int file_lock_read(struct file *f)
+static int lock_read(struct file *f, bool now)
 {
     for (;;) {
         pthread_rwlock_rdlock(&f->lock);
@@ -277,10 +285,20 @@ int file_lock_read(struct file *f)
             return r;
         }
         pthread_rwlock_unlock(&f->lock);
-        int r = load_to_read(f);
+        int r = load_to_read(f, now);
         if (r)
             return r;
     }
+}
+
+int file_lock_read(struct file *f)
+{
+    return lock_read(f, false);
+}
+
+int file_lock_read_now(struct file *f)
+{
+    return lock_read(f, true);
 }
 
 /* ---- public ---- */

@@ -61,6 +61,7 @@ struct file {
     bool untrimmed;         /* what the header does not speak of still lies behind the end (trim) */
     bool mending;           /* being loaded by file_lock_mend */
     bool transient;         /* not to be kept without users */
+    bool hasty;             /* it is being loaded for somebody who does not wait for a disk */
     bool zero_page;         /* page 0 never reached the disk: the old length is cut at the first write */
     bool sparse;            /* in-place pages may be unallocated although below placed_chunks */
     bool never_synced;      /* born since mount and no fsync asked for yet: prefers fresh space */
@@ -125,6 +126,9 @@ void files_forget_idle(struct volume *v);
 /* Locks for reading or writing with the header loaded and checked. */
 int file_lock_read(struct file *f);
 int file_lock_write(struct file *f);
+/* As file_lock_read, but -EAGAIN rather than wait for a header that the page cache does not have; the disk
+ * has been asked for it then. */
+int file_lock_read_now(struct file *f);
 static inline void file_unlock(struct file *f)
 {
     pthread_rwlock_unlock(&f->lock);

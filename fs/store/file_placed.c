@@ -77,6 +77,31 @@ static ssize_t read_cached(const struct file *f, int fd, const struct part *part
     return (uint64_t)n < (there < part->len ? there : part->len) ? -EAGAIN : n;
 }
 
+static bool cannot_peek(const struct file *f)
+{
+    return atomic_load_explicit(&f->n->vol->cannot_peek, memory_order_relaxed);
+}
+
+/* The backing filesystem does not know reads that do not wait. */
+static bool is_refusal(const struct file *f, ssize_t n)
+{
+    bool refused = n == -EOPNOTSUPP || n == -ENOSYS;
+    if (refused)
+        atomic_store(&f->n->vol->cannot_peek, true);
+    return refused;
+}
+
+ssize_t placed_read_head(const struct file *f, int fd, uint8_t *page, size_t len)
+{
+    const struct part head = {0, len, {{page, len}}, 1};
+    if (f->hasty && !cannot_peek(f)) {
+        ssize_t n = read_cached(f, fd, &head);
+        if (!is_refusal(f, n))
+            return n;
+    }
+    return io_pread(fd, page, len, 0);
+}
+
 /* Both parts are asked for before one is waited for. */
 static int read_unsure(int fd, const struct placed_want *w, uint8_t *records, struct placed_run *run)
 {
@@ -89,15 +114,12 @@ static int read_unsure(int fd, const struct placed_want *w, uint8_t *records, st
 int placed_read_now(const struct file *f, int fd, const struct placed_want *w,
                     uint8_t records[static PAGE_BYTES], struct placed_run *run)
 {
-    struct volume *v = f->n->vol;
-    if (atomic_load_explicit(&v->cannot_peek, memory_order_relaxed))
+    if (cannot_peek(f))
         return read_unsure(fd, w, records, run);
     struct parts p = parts_of(w, records);
     ssize_t tag_n = read_cached(f, fd, &p.tag), data_n = p.one ? 0 : read_cached(f, fd, &p.data);
-    if (tag_n == -EOPNOTSUPP || tag_n == -ENOSYS) {
-        atomic_store(&v->cannot_peek, true);
+    if (is_refusal(f, tag_n))
         return read_unsure(fd, w, records, run);
-    }
     if (tag_n < 0 || data_n < 0)
         return (int)(tag_n < 0 ? tag_n : data_n);
     fill(run, &p, tag_n, data_n);

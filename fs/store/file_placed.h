@@ -23,8 +23,12 @@ struct placed_want {
 int placed_read(int fd, const struct placed_want *w, uint8_t records[static PAGE_BYTES],
                 struct placed_run *run);
 
-/* The same, but -EAGAIN where not all of it is in the page cache; the disk has been asked for it then. Where
- * the backing filesystem cannot say, it waits. */
+/* The file's first len bytes; how many there are. -EAGAIN only while it is loaded in haste (lock held for
+ * writing, placed_length known). */
+ssize_t placed_read_head(const struct file *f, int fd, uint8_t *page, size_t len);
+
+/* As placed_read, but -EAGAIN where not all of it is in the page cache; the disk has been asked for it then.
+ * Where the backing filesystem cannot say, it waits. */
 int placed_read_now(const struct file *f, int fd, const struct placed_want *w,
                     uint8_t records[static PAGE_BYTES], struct placed_run *run);
 

@@ -329,7 +329,7 @@ static ssize_t read_node(struct node *n, void *buf, size_t len, uint64_t off, bo
         return r;
     r = file_get(n, &f);
     if (!r) {
-        r = file_lock_read(f);
+        r = now ? file_lock_read_now(f) : file_lock_read(f);
         if (!r) {
             r = read_locked(f, buf, len, off, now);
             file_unlock(f);

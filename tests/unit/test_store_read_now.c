@@ -1,4 +1,5 @@
 /* Reads that wait for no disk, of a file that the page cache was made to forget. */
+#include "fs/store/file.h"
 #include "seal_fixture.h"
 
 #define CHUNKS 300u
@@ -65,6 +66,15 @@ static void test_what_is_not_in_memory_is_not_waited_for(void **state)
     read_both_ways(SIZE - 10, 1000);
 }
 
+static void bring(uint64_t at)
+{
+    int fd = backing(n, O_RDONLY);
+    uint8_t page[PAGE_BYTES];
+    posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
+    assert_int_equal(pread(fd, page, sizeof page, (off_t)at), sizeof page);
+    close(fd);
+}
+
 /* The data is there, its record is not, and the other way round. */
 static void test_half_of_it_is_not_enough(void **state)
 {
@@ -72,13 +82,27 @@ static void test_half_of_it_is_not_enough(void **state)
     for (int i = 0; i < 2; i++) {
         if (!forgotten())
             skip();
-        int fd = backing(n, O_RDONLY);
-        uint8_t page[PAGE_BYTES];
-        posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
-        assert_int_equal(pread(fd, page, sizeof page, (off_t)at[i]), sizeof page);
-        close(fd);
+        bring(at[i]);
         assert_int_equal(file_read_now(n, got, PAGE_BYTES, chunk * PAGE_BYTES), -EAGAIN);
     }
+}
+
+/* All of it is there but the header of a file that is to be loaded. */
+static void test_the_header_is_not_waited_for(void **state)
+{
+    const uint64_t chunk = 200;
+    file_close(n);
+    file_forget_idle(n);
+    bool cold = forgotten();
+    bring(layout_tag_page(chunk));
+    bring(layout_data_offset(chunk));
+    ssize_t r = file_read_now(n, got, PAGE_BYTES, chunk * PAGE_BYTES);
+    assert_int_equal(file_open(n, true), 0);
+    if (!cold)
+        skip();
+    assert_int_equal(r, -EAGAIN);
+    assert_int_equal(file_read_now(n, got, PAGE_BYTES, chunk * PAGE_BYTES), PAGE_BYTES);
+    expect(chunk * PAGE_BYTES, PAGE_BYTES);
 }
 
 static void test_what_is_pending_needs_no_disk(void **state)
@@ -109,6 +133,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_what_is_not_in_memory_is_not_waited_for, setup, teardown),
         cmocka_unit_test_setup_teardown(test_half_of_it_is_not_enough, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_the_header_is_not_waited_for, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_is_pending_needs_no_disk, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_short_file_is_for_the_one_who_waits, setup, teardown),
     };
