@@ -26,6 +26,7 @@ struct hand {
     struct wiper wiper;
     struct patience patience;
     bool over;         /* the session ends */
+    bool woken;        /* since it last looked at what waits and at orders */
     int refused;       /* by the kernel: an error of a command */
     bool at_home;      /* bound to its processor */
     unsigned flow;     /* how much data came lately, see hand.c */

@@ -3,8 +3,8 @@
 
 #include <time.h>
 
-/* How long crew_reserve waits for threads that are in a request. */
-#define RESERVE_MS 500
+/* How long crew_reserve waits each time for threads that are in a request. */
+#define TURN_MS 15
 
 void crew_wait_init(struct crew *c)
 {
@@ -115,26 +115,18 @@ void crew_wait_answer(struct hand *h)
 
 /* ---- entries for many that wait ---- */
 
-/* Without memory for one there is one less. */
-static void make_one(struct hand *h)
-{
-    struct ring_entry *e;
-    if (ring_entry_new(crew_plan_home(&h->crew->plan, h->number), &e))
-        return;
-    add(h, e);
-    hand_settle(h);
-    if (!e->ready)
-        ring_entry_wipe(e); /* most are never used */
-}
-
+/* Without memory for one there is one less. A thread that comes late to several turns makes one, too. */
 void crew_wait_reserve(struct hand *h)
 {
     struct crew *c = h->crew;
+    struct ring_entry *e;
     unsigned more = atomic_load(&c->reserve) - h->reserved;
     if (!more)
         return;
-    for (unsigned i = 0; i < more; i++)
-        make_one(h);
+    if (!ring_entry_new(crew_plan_home(&c->plan, h->number), &e)) {
+        add(h, e);
+        hand_settle(h);
+    }
     h->reserved += more;
     pthread_mutex_lock(&c->lock);
     c->reserved += more;
@@ -142,28 +134,28 @@ void crew_wait_reserve(struct hand *h)
     pthread_mutex_unlock(&c->lock);
 }
 
-/* Every thread has as many as are wanted, or the time is over. */
-static void await_reserve(struct crew *c, const struct timespec *until)
-{
-    pthread_mutex_lock(&c->lock);
-    int r = 0;
-    while (!r && c->reserved < c->count * atomic_load(&c->reserve))
-        r = pthread_cond_clockwait(&c->reported, &c->lock, CLOCK_MONOTONIC, until);
-    pthread_mutex_unlock(&c->lock);
-}
-
-/* The kernel takes the entry that was given last. One of each thread at a time: else those of one thread
- * would lie together, and what comes at once would be answered one after the other. */
-void crew_reserve(struct crew *c)
+/* Every thread has had its turn, or the time is over. */
+static void await_turn(struct crew *c)
 {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += RESERVE_MS * 1000000L;
+    until.tv_nsec += TURN_MS * 1000000L;
     until.tv_sec += until.tv_nsec / 1000000000L;
     until.tv_nsec %= 1000000000L;
+    int r = 0;
+    pthread_mutex_lock(&c->lock);
+    while (!r && c->reserved < c->count * atomic_load(&c->reserve))
+        r = pthread_cond_clockwait(&c->reported, &c->lock, CLOCK_MONOTONIC, &until);
+    pthread_mutex_unlock(&c->lock);
+}
+
+/* The kernel takes the entry that was given last. One of each thread in turn: else those of one thread would
+ * lie together, and what comes at once would be answered one after the other. */
+void crew_reserve(struct crew *c)
+{
     while (c && atomic_load(&c->reserve) < CREW_RESERVE) {
         atomic_fetch_add(&c->reserve, 1);
         crew_wake(c);
-        await_reserve(c, &until);
+        await_turn(c);
     }
 }

@@ -103,6 +103,7 @@ static void note_event(struct hand *h, const struct ring_event *ev)
     } else if (ev->fd == h->wake) {
         eventfd_read(h->wake, &count);
         ring_watch(h->ring, h->wake);
+        h->woken = true;
     } else {
         h->over = true;
     }
@@ -152,12 +153,23 @@ void hand_answer(struct hand *h, struct ring_entry *e, bool once)
     commit(h, e, &reply);
 }
 
+/* What refused changes may have ended before this one was put aside, and nobody has seen it. */
+static void look_after_putting(struct hand *h)
+{
+    if (!request_try_change(&h->crew->of))
+        return;
+    request_end_change(&h->crew->of);
+    crew_wake(h->crew);
+}
+
 /* False: it waits. */
 static bool begin_change(struct hand *h, struct ring_entry *e)
 {
     while (!request_try_change(&h->crew->of)) {
-        if (crew_wait_put(h, e))
+        if (crew_wait_put(h, e)) {
+            look_after_putting(h);
             return false;
+        }
         request_no_room(&h->crew->of);
     }
     return true;
@@ -198,7 +210,7 @@ static void answer_ready(struct hand *h)
 /* After much data it does not sleep before it has given its memory back. */
 static int wait(struct hand *h)
 {
-    int r = ring_enter(h->ring, h->ready ? 0 : h->full ? REST_MS : RING_FOREVER);
+    int r = ring_enter(h->ring, h->ready || h->woken ? 0 : h->full ? REST_MS : RING_FOREVER);
     if (r != -ETIME)
         return r;
     rest(h);
@@ -209,6 +221,7 @@ static int serve(struct hand *h)
 {
     int r = 0;
     while (!r && !h->over && !fuse_session_exited(h->crew->of.se)) {
+        h->woken = false;
         answer_ready(h);
         crew_wait_answer(h);
         crew_wait_reserve(h);

@@ -10,13 +10,14 @@ struct patience {
     struct spinner spinner;
     uint64_t since; /* when the request at hand began to wait; 0: it does not */
     bool spinning;
+    unsigned misses; /* in a row */
 };
 
 /* One thread's own. */
 void patience_init(struct patience *p, struct spinning *all);
 void patience_clear(struct patience *p);
 
-/* What was asked for has not come: whether to look again. now: spinner_now(). */
+/* What was asked for has not come: whether to look again, after a spinner_yield. now: spinner_now(). */
 bool patience_look_again(struct patience *p, uint64_t now);
 
 /* The request at hand has got what it waited for. */

@@ -26,7 +26,11 @@ bool session_put_off(void)
 
 bool session_look_again(void)
 {
-    return means_now.patience && patience_look_again(means_now.patience, spinner_now());
+    struct patience *p = means_now.patience;
+    if (!p || !patience_look_again(p, spinner_now()))
+        return false;
+    spinner_yield(&p->spinner);
+    return true;
 }
 
 void session_forget_request(void)

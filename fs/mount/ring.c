@@ -216,11 +216,10 @@ static struct io_uring_sqe *fuse_command(struct ring *r, int device, enum ring_o
 
 void ring_register(struct ring *r, int device, struct ring_entry *e)
 {
-    struct iovec *iov = (void *)e->headers->in_out; /* read while the command is made, before any request */
-    iov[0] = (struct iovec){e->headers, sizeof *e->headers};
-    iov[1] = (struct iovec){e->payload, RING_PAYLOAD_BYTES};
+    e->iov[0] = (struct iovec){e->headers, sizeof *e->headers};
+    e->iov[1] = (struct iovec){e->payload, RING_PAYLOAD_BYTES};
     struct io_uring_sqe *sqe = fuse_command(r, device, RING_REGISTER, e);
-    sqe->addr = (uintptr_t)iov;
+    sqe->addr = (uintptr_t)e->iov;
     sqe->len = 2;
     publish(r);
 }

@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/uio.h>
 
 #define RING_PAYLOAD_BYTES ((size_t)1 << 20) /* data of one request or answer */
 
@@ -21,9 +22,10 @@ struct ring_entry {
     bool ready;              /* has a request that nobody looked at */
     unsigned queue;          /* the kernel's: a number of a processor */
     struct ring_headers *headers;
-    char *payload;    /* page-aligned; the bytes before it are free for the request's header */
-    size_t front;     /* how many of them */
-    uint64_t request; /* unique of the last request */
+    char *payload;       /* page-aligned; the bytes before it are free for the request's header */
+    size_t front;        /* how many of them */
+    uint64_t request;    /* unique of the last request */
+    struct iovec iov[2]; /* both, for the kernel while they are given to it */
 };
 
 /* Memory is taken as it is used. */

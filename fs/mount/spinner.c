@@ -68,18 +68,15 @@ bool spinner_begin(struct spinner *s, uint64_t now)
     if (s->credit <= 0)
         return false;
     look_at_load(s, now);
+    s->kept = false;
     return now >= atomic_load(&s->all->crowded_until) && !atomic_exchange(&s->all->taken, true);
 }
 
-void spinner_yield(struct spinner *s, uint64_t now)
+void spinner_yield(struct spinner *s)
 {
-    s->before = now;
+    uint64_t from = spinner_now();
     sched_yield();
-}
-
-bool spinner_was_kept(const struct spinner *s, uint64_t now)
-{
-    return now - s->before > CROWDED_NS;
+    s->kept = spinner_now() - from > CROWDED_NS;
 }
 
 static void add_credit(struct spinner *s, int more)
@@ -90,7 +87,7 @@ static void add_credit(struct spinner *s, int more)
 void spinner_end(struct spinner *s, uint64_t now, bool hit)
 {
     atomic_store(&s->all->taken, false);
-    if (spinner_was_kept(s, now))
+    if (s->kept)
         note_crowd(s, now);
     else
         note_calm(s);

@@ -27,7 +27,7 @@ struct spinner {
     uint64_t looked;  /* when at load */
     unsigned crowded; /* looks in a row that found too many */
     uint64_t stop_ns; /* for how long spinning stops the next time that happens */
-    uint64_t before;  /* when the processor was given away last */
+    bool kept;        /* somebody else had the processor for longer than requests take, at the last yield */
 };
 
 void spinner_init(struct spinner *s, struct spinning *all);
@@ -38,11 +38,8 @@ uint64_t spinner_now(void); /* ns of CLOCK_MONOTONIC */
 /* False: it may not spin now. Else spinner_end follows. */
 bool spinner_begin(struct spinner *s, uint64_t now);
 
-/* Gives the processor to whoever else wants it. */
-void spinner_yield(struct spinner *s, uint64_t now);
-
-/* Since the last spinner_yield somebody else had the processor for longer than requests take. */
-bool spinner_was_kept(const struct spinner *s, uint64_t now);
+/* Gives the processor to whoever else wants it, and notes in kept whether that was for long. */
+void spinner_yield(struct spinner *s);
 
 /* hit: what it looked for came. */
 void spinner_end(struct spinner *s, uint64_t now, bool hit);

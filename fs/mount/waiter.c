@@ -65,11 +65,13 @@ static int spin(struct waiter *w, struct fuse_session *se, struct fuse_buf *buf)
     int n = -EAGAIN;
     if (w->all->rare || !spinner_begin(&w->spinner, now))
         return n;
+    atomic_store(&w->all->looking, true);
     do {
-        spinner_yield(&w->spinner, now);
+        spinner_yield(&w->spinner);
         n = fuse_session_receive_buf(se, buf);
         now = spinner_now();
     } while (n == -EAGAIN && now < end);
+    atomic_store(&w->all->looking, false);
     spinner_end(&w->spinner, now, n > 0);
     return n;
 }
@@ -90,7 +92,7 @@ static void sleep_until_woken(struct waiter *w)
 
 int waiter_receive(struct waiter *w, struct fuse_session *se, struct fuse_buf *buf)
 {
-    bool other_spins = atomic_load(&w->all->spinning->taken);
+    bool other_spins = atomic_load(&w->all->looking);
     int n = fuse_session_receive_buf(se, buf);
     consider_duty(w, n, other_spins);
     if (n == -EAGAIN)

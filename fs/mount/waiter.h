@@ -17,6 +17,7 @@
 /* What the workers of a session share. Zeros are right at first, but for spinning. */
 struct waiting {
     struct spinning *spinning;
+    atomic_bool looking;       /* somebody spins for a request */
     bool rare;                 /* requests that anybody waits for come by another way: no spinning */
     _Atomic unsigned on_duty;  /* how many the kernel may wake */
     _Atomic uint64_t received; /* requests so far */

@@ -66,19 +66,20 @@ static int load_header(struct file *f, const uint8_t *page)
 /* Reads page 0 and decides what the file is (write lock held, nothing pending). */
 static int load_placed(struct file *f, int fd, const struct stat *st, uint8_t page[static PAGE_BYTES])
 {
+    f->placed_length = (uint64_t)st->st_size;
+    size_t len = f->placed_length < PAGE_BYTES ? (size_t)f->placed_length : PAGE_BYTES;
+    ssize_t n = len < HEADER_BYTES ? 0 : placed_read_head(f, fd, page, len);
+    if (n == -EAGAIN)
+        return -EAGAIN;
     f->state = f->placed_state = CONTENT_NONE;
     f->placed_chunks = 0;
     f->zero_page = false;
     seal_pages_cut(f, 0);
     file_cut_space(f, 0);
-    f->placed_length = f->reserved_to = (uint64_t)st->st_size;
+    f->reserved_to = f->placed_length;
     f->sparse = (uint64_t)st->st_blocks * 512 < f->placed_length;
     if (!f->placed_length)
         return 0;
-    if (f->placed_length < HEADER_BYTES)
-        return LFS_ERR_CORRUPT;
-    size_t len = f->placed_length < PAGE_BYTES ? (size_t)f->placed_length : PAGE_BYTES;
-    ssize_t n = placed_read_head(f, fd, page, len);
     if (n < (ssize_t)HEADER_BYTES)
         return n < 0 ? (int)n : LFS_ERR_CORRUPT;
     memset(page + n, 0, PAGE_BYTES - (size_t)n);

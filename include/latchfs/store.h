@@ -305,7 +305,8 @@ ssize_t file_read(struct node *n, void *buf, size_t len, uint64_t off);
 /* As file_read, but -EAGAIN rather than wait for content that the page cache does not have; the disk has been
  * asked for it then, and file_read finds it sooner. For short reads: what a long one had done is lost. Waits
  * all the same where the backing filesystem cannot say (tmpfs, network filesystems), for what is in the
- * journal, and for an old seal to be checked. */
+ * journal, for the content of a small file whose header is in memory already, for an old seal to be checked,
+ * and for whoever has the file's lock. */
 ssize_t file_read_now(struct node *n, void *buf, size_t len, uint64_t off);
 /* For a stream, after each of its reads: whoever has the plaintext in memory needs the ciphertext there no
  * longer, and the page cache drops what lies some megabytes behind. */

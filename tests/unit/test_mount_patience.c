@@ -75,7 +75,7 @@ static void found_or_slept(struct patience *p)
     patience_end(p, now += 60 * US);
 }
 
-/* What does not pay is given up after a few. */
+/* What does not pay is tried more and more rarely. */
 static void test_becomes_slow(void **state)
 {
     unsigned spun = 0;
@@ -88,6 +88,19 @@ static void test_becomes_slow(void **state)
         patience_end(&one, now += 4000 * US);
     }
     assert_in_range(spun, 1, 10);
+}
+
+/* A disk is fast, but looking never finds that out. */
+static void test_never_pays(void **state)
+{
+    unsigned spun = 0;
+    for (unsigned i = 0; i < 1000; i++) {
+        spun += look(&one);
+        while (look(&one))
+            ;
+        patience_end(&one, one.since + 60 * US);
+    }
+    assert_in_range(spun, 1, 30);
 }
 
 static void test_one_at_a_time(void **state)
@@ -110,7 +123,7 @@ static void test_crowd(void **state)
     patience_end(&one, now);
     now += 1000 * US;
     assert_true(look(&one));
-    now += 400 * US; /* somebody else had the processor */
+    one.spinner.kept = true; /* somebody else had the processor */
     assert_false(look(&one));
     patience_end(&one, now);
     assert_true(all.crowded_until > now);
@@ -123,9 +136,10 @@ static void test_crowd(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(test_pays_first, set_up),    cmocka_unit_test_setup(test_slow_disk, set_up),
-        cmocka_unit_test_setup(test_has_an_end, set_up),    cmocka_unit_test_setup(test_becomes_slow, set_up),
-        cmocka_unit_test_setup(test_one_at_a_time, set_up), cmocka_unit_test_setup(test_crowd, set_up),
+        cmocka_unit_test_setup(test_pays_first, set_up), cmocka_unit_test_setup(test_slow_disk, set_up),
+        cmocka_unit_test_setup(test_has_an_end, set_up), cmocka_unit_test_setup(test_becomes_slow, set_up),
+        cmocka_unit_test_setup(test_never_pays, set_up), cmocka_unit_test_setup(test_one_at_a_time, set_up),
+        cmocka_unit_test_setup(test_crowd, set_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
