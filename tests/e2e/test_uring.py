@@ -184,6 +184,41 @@ def test_changes_wait_and_reads_go_on(volume):
         assert {os.stat(m / "d" / f"{i}").st_mode & 0o777 for i in range(400)} == {0o600}
 
 
+def test_a_change_at_the_thaw_goes_on(volume):
+    """One that comes while a freeze ends, of one program alone, when threads have more entries than others."""
+    stop, count = threading.Event(), [0]
+
+    def change():
+        while not stop.is_set():
+            os.chmod(m / "0", 0o600 + count[0] % 8)
+            count[0] += 1
+
+    with ring_mount(volume) as m:
+        for i in range(200):
+            write_file(m / f"{i}", b"")
+        os.sync()
+        freeze_and_thaw(volume, m, [lambda i=i: os.chmod(m / f"{i}", 0o640) for i in range(200)])
+        thread = threading.Thread(target=change, daemon=True)
+        thread.start()
+        for _ in range(25):
+            freeze_and_thaw(volume, m)
+            before = count[0]
+            harness.wait_until(lambda before=before: count[0] > before + 1, what="the change to go on")
+        stop.set()
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def freeze_and_thaw(volume, m, calls=()):
+    volume.latch("freeze", "--for", 60, os.fspath(m)).ok()
+    waiting = at_once(calls) if calls else []
+    time.sleep(0.2 if calls else 0)
+    volume.latch("thaw", os.fspath(m)).ok()
+    for t in waiting:
+        t.join(20)
+        assert not t.is_alive()
+
+
 def address_space(pid):
     return int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * os.sysconf("SC_PAGESIZE")
 
@@ -196,12 +231,7 @@ def test_room_for_what_waits_is_made_once(volume):
         os.sync()
         sizes = [(resident(m.pid), address_space(m.pid))]
         for i in range(4):
-            volume.latch("freeze", "--for", 60, os.fspath(m)).ok()
-            waiting = at_once([lambda path=path, i=i: os.chmod(path, 0o600 + i) for path in files])
-            time.sleep(0.2)
-            volume.latch("thaw", os.fspath(m)).ok()
-            for t in waiting:
-                t.join(20)
+            freeze_and_thaw(volume, m, [lambda path=path, i=i: os.chmod(path, 0o600 + i) for path in files])
             sizes.append((resident(m.pid), address_space(m.pid)))
         assert sizes[1][1] - sizes[0][1] > 100 * MIB, "the room is not seen"
         assert sizes[-1][1] - sizes[1][1] < 150 * MIB  # one MiB each, for as many as waited at a time
