@@ -39,14 +39,27 @@ static void ready_clear(struct ready *p)
     *p = (struct ready){0};
 }
 
+/* One that nobody knew is made: what was written to it before it was forgotten may not be on disk. Nobody
+ * moves it between the look and the noting of its place. *out stays NULL where no file is any more. */
+static int obtain_file(struct side *s, struct node **out)
+{
+    dir_rdlock(s->e.dir);
+    int r = look(s);
+    if (!r && s->there && S_ISREG(s->st.st_mode))
+        r = node_obtain(s->e.dir, &s->st, s->e.cn.stored, out);
+    dir_unlock(s->e.dir);
+    return r;
+}
+
 static int make_ready(struct ready *p, int i, struct side *s, const struct side *other, bool replaces)
 {
     bool crosses = s->e.dir != other->e.dir;
     if (!S_ISREG(s->st.st_mode) || (!replaces && !crosses))
         return 0;
-    /* One that nobody knew is made: what was written to it before it was forgotten may not be on disk. */
-    int r = node_obtain(s->e.dir, &s->st, s->e.cn.stored, &p->n[i]);
-    if (!r && replaces)
+    int r = obtain_file(s, &p->n[i]);
+    if (r || !p->n[i])
+        return r;
+    if (replaces)
         r = file_settle(p->n[i]);
     if (!r && crosses)
         r = home_move_begin(&p->move[i], p->n[i], s->e.id, other->e.id);

@@ -223,6 +223,7 @@ def address_space(pid):
     return int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * os.sysconf("SC_PAGESIZE")
 
 
+@pytest.mark.heavy
 def test_room_for_what_waits_is_made_once(volume):
     with ring_mount(volume) as m:
         files = [m / f"{i}" for i in range(100)]
