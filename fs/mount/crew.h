@@ -33,7 +33,7 @@ int crew_new(struct crew **out);
 int crew_start(struct crew *c, const struct workers_of *of, struct wiping *wiping);
 
 /* Changes may have to wait, many at a time, from when this returns. A thread that is in a long request
- * meanwhile adds fewer entries. Not from a thread of the crew. Takes NULL. */
+ * meanwhile adds its entries later. Not from a thread of the crew. Takes NULL. */
 void crew_reserve(struct crew *c);
 
 /* Makes every thread look at what waits and at orders to wipe. Takes NULL. */

@@ -4,7 +4,7 @@
 #include <time.h>
 
 /* How long crew_reserve waits each time for threads that are in a request. */
-#define TURN_MS 15
+#define TURN_MS 30
 
 void crew_wait_init(struct crew *c)
 {
@@ -115,18 +115,25 @@ void crew_wait_answer(struct hand *h)
 
 /* ---- entries for many that wait ---- */
 
-/* Without memory for one there is one less. A thread that comes late to several turns makes one, too. */
+/* Without memory for one there is one less. */
+static void make_one(struct hand *h)
+{
+    struct ring_entry *e;
+    if (ring_entry_new(crew_plan_home(&h->crew->plan, h->number), &e))
+        return;
+    add(h, e);
+    hand_settle(h);
+}
+
+/* A thread that comes late makes all that it missed. */
 void crew_wait_reserve(struct hand *h)
 {
     struct crew *c = h->crew;
-    struct ring_entry *e;
     unsigned more = atomic_load(&c->reserve) - h->reserved;
     if (!more)
         return;
-    if (!ring_entry_new(crew_plan_home(&c->plan, h->number), &e)) {
-        add(h, e);
-        hand_settle(h);
-    }
+    for (unsigned i = 0; i < more; i++)
+        make_one(h);
     h->reserved += more;
     pthread_mutex_lock(&c->lock);
     c->reserved += more;
