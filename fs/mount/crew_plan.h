@@ -9,8 +9,8 @@
 #define CREW_HOMES_MAX 128u /* with more processors there is no crew */
 #define CREW_PER_HOME_MIN 2u
 #define CREW_PER_HOME_MAX 8u
-#define CREW_THREADS_AIM \
-    16u /* of all, as far as the two above allow: so many requests wait for the disk at a time */
+/* Of all, as far as the two above allow: so many requests wait for the disk at a time. */
+#define CREW_THREADS_AIM 16u
 
 struct crew_plan {
     unsigned queues;

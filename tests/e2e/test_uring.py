@@ -157,6 +157,16 @@ def at_once(calls):
     return threads
 
 
+def freeze_and_thaw(volume, m, calls=()):
+    volume.latch("freeze", "--for", 60, os.fspath(m)).ok()
+    waiting = at_once(calls) if calls else []
+    time.sleep(0.2 if calls else 0)
+    volume.latch("thaw", os.fspath(m)).ok()
+    for t in waiting:
+        t.join(20)
+        assert not t.is_alive()
+
+
 def test_changes_wait_and_reads_go_on(volume):
     """Many more than there are threads, and all in one moment; as many as one processor has entries for."""
     data, many = pattern(1, 30000), 32 * max(2, min(8, 16 // os.cpu_count())) - 16
@@ -207,16 +217,6 @@ def test_a_change_at_the_thaw_goes_on(volume):
         stop.set()
         thread.join(20)
         assert not thread.is_alive()
-
-
-def freeze_and_thaw(volume, m, calls=()):
-    volume.latch("freeze", "--for", 60, os.fspath(m)).ok()
-    waiting = at_once(calls) if calls else []
-    time.sleep(0.2 if calls else 0)
-    volume.latch("thaw", os.fspath(m)).ok()
-    for t in waiting:
-        t.join(20)
-        assert not t.is_alive()
 
 
 def address_space(pid):
